@@ -1,0 +1,135 @@
+"""Everything that can go wrong and be told to a person, as one tree; imports nothing.
+
+    OrchestratorError            exit code 1
+    ├── UsageError               2   the command line asks for something that makes no sense
+    ├── SpecError                2   a YAML file says something wrong (file:line:column)
+    ├── NotReadyError        3   the machine is not ready
+    │   ├── DataError            3   a dataset is missing or broken
+    │   ├── ResultsError         3   the results folder cannot be read or written
+    │   └── ClusterError         3   Ray does not start or answer
+    ├── LockedError              4   another run holds the sweep
+    ├── TrainingError            1   a trial cannot be built or trained
+    │   ├── DivergedError        1   the loss is no longer a number: an outcome, not a fault
+    │   └── ChangedCodeError     3   a half-trained trial was started by other code
+    └── StoppedError             130 or 143   a signal asked to stop; everything is saved
+
+Each class takes facts and writes its own sentence. The command line catches `OrchestratorError` once, prints the message
+and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class OrchestratorError(Exception):
+    """Root of the tree; `str(error)` is a message for a person."""
+
+    exit_code = 1
+
+
+class UsageError(OrchestratorError):
+    """The request itself makes no sense: an unknown sweep, options that exclude each other."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class SpecProblem:
+    """One thing wrong in a spec file, and where. Lines and columns count from 1."""
+
+    message: str
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
+    """What is allowed, the nearest name, or what to do next."""
+
+
+class SpecError(OrchestratorError):
+    """All problems of one file at once, each with file:line:column, the source line and a caret."""
+
+    exit_code = 2
+
+    def __init__(self, path: str, problems: list[SpecProblem], source: str = "") -> None:
+        self.path = path
+        self.problems = sorted(problems, key=lambda p: (p.line or 0, p.column or 0))
+        self.source = source
+        super().__init__("\n".join(self._render(problem) for problem in self.problems))
+
+    def _render(self, problem: SpecProblem) -> str:
+        if problem.line is None:
+            lines = [f"{self.path}: {problem.message}"]
+        else:
+            lines = [f"{self.path}:{problem.line}:{problem.column}: {problem.message}", *self._excerpt(problem)]
+        if problem.hint:
+            lines.append(f"    {problem.hint}")
+        return "\n".join(lines)
+
+    def _excerpt(self, problem: SpecProblem) -> list[str]:
+        source_lines = self.source.splitlines()
+        if problem.line is None or not 1 <= problem.line <= len(source_lines):
+            return []
+        text = source_lines[problem.line - 1].replace("\t", " ")
+        column = max(1, problem.column or 1)
+        return [f"    {text[:160]}", "    " + " " * (min(column, 160) - 1) + "^"]
+
+
+class NotReadyError(OrchestratorError):
+    """The machine, the data or the cluster is not ready; nothing was trained."""
+
+    exit_code = 3
+
+
+class DataError(NotReadyError):
+    """A dataset is missing, broken, or not the one that earlier trials saw."""
+
+
+class ResultsError(NotReadyError):
+    """The results folder cannot be read or written, or a file in it is damaged."""
+
+
+class ClusterError(NotReadyError):
+    """Ray does not start, or the cluster does not answer."""
+
+
+class LockedError(OrchestratorError):
+    """Another live run holds the sweep."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, owner: str) -> None:
+        super().__init__(f"{what} is held by another run ({owner}); wait for it, or stop it first")
+
+
+class TrainingError(OrchestratorError):
+    """A trial cannot be built or trained as it was asked."""
+
+
+class DivergedError(TrainingError):
+    """The training loss is no longer finite.
+
+    Args:
+        epoch: the epoch it happened in, from 1.
+        step: the optimizer step inside that epoch, from 0.
+        loss: the value that was seen.
+    """
+
+    def __init__(self, epoch: int, step: int, loss: float) -> None:
+        self.epoch, self.step, self.loss = epoch, step, loss
+        super().__init__(f"the training loss became {loss} in epoch {epoch} at step {step}")
+
+
+class ChangedCodeError(TrainingError):
+    """A half-trained trial was started by code or libraries that differ from these."""
+
+    exit_code = 3
+
+
+class StoppedError(OrchestratorError):
+    """A signal asked for a stop; every running trial left a checkpoint."""
+
+    exit_code = 130
+
+    def __init__(self, message: str = "stopped", signal_number: int = 2) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__(message)
