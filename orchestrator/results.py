@@ -1,0 +1,215 @@
+"""`ResultsDir` owns the name of every file under a results root, and reads what lies there.
+
+Reading never trusts: a file that is cut short or altered is a `ResultsError` that names it. Nothing is created by
+looking, and no path inside is absolute, so a root can be moved.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.durable import read_sealed_json
+from orchestrator.errors import ResultsError, UsageError
+from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Names of the files of one trial."""
+
+    path: Path
+
+    @property
+    def trial_file(self) -> Path:
+        return self.path / "trial.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "record.json"
+
+    @property
+    def predictions_file(self) -> Path:
+        return self.path / "predictions.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    def attempt_file(self, number: int) -> Path:
+        return self.attempts / f"{number}.json"
+
+    def log_file(self, number: int) -> Path:
+        return self.attempts / f"{number}.log"
+
+    def num_attempts(self) -> int:
+        """Highest attempt number on disk, 0 for a trial that never started."""
+        numbers = (path.stem for path in self.attempts.glob("*.json"))
+        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+    def read_attempts(self) -> list[Attempt]:
+        """Attempts in order; a damaged one is left out, because it says nothing about the numbers."""
+        found = []
+        for number in range(1, self.num_attempts() + 1):
+            try:
+                found.append(Attempt(**read_sealed_json(self.attempt_file(number))))
+            except (ResultsError, TypeError):
+                continue
+        return found
+
+    def read_record(self) -> TrialRecord | None:
+        """The record, or None for a trial that has not finished.
+
+        Raises:
+            ResultsError: the file is damaged or written by a newer version; the message names it.
+        """
+        if not self.record_file.exists():
+            return None
+        content = read_sealed_json(self.record_file)
+        if content.get("schema", 0) > SCHEMA:
+            raise ResultsError(f"{self.record_file} was written by a newer orch; update to read it")
+        try:
+            return TrialRecord.from_json(content)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ResultsError(f"{self.record_file} is not a trial record: {error}") from error
+
+    def read_metrics(self) -> list[EpochMetrics]:
+        """The rows so far; a torn last line does not count."""
+        try:
+            lines = self.metrics_file.read_text().split("\n")[:-1]
+        except OSError:
+            return []
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(EpochMetrics(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise ResultsError(f"{self.metrics_file}:{number} is damaged: {error}") from error
+        return rows
+
+    def state(self) -> State:
+        """Where the trial stands, from files alone. RUNNING means: started, neither finished nor failed."""
+        try:
+            record = self.read_record()
+        except ResultsError:
+            return State.WAITING
+        if record is not None:
+            return record.state
+        attempts = self.read_attempts()
+        if not attempts:
+            return State.WAITING
+        outcomes = {"FAIL": State.FAIL, "STOPPED": State.WAITING}
+        return outcomes.get(attempts[-1].outcome or "", State.RUNNING)
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Names of the files of one sweep."""
+
+    path: Path
+
+    @property
+    def spec_file(self) -> Path:
+        """Snapshot of the spec of the latest run."""
+        return self.path / "spec.yaml"
+
+    @property
+    def specs(self) -> Path:
+        """Every snapshot, named by its hash."""
+        return self.path / "specs"
+
+    @property
+    def trials_file(self) -> Path:
+        """The sweep's cells and the ids of their trials (`SweepIndex`)."""
+        return self.path / "trials.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def stop_file(self) -> Path:
+        """Its presence asks every worker of the sweep to stop at the next step."""
+        return self.path / "stop"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    def read_index(self) -> SweepIndex:
+        """The sweep's cells.
+
+        Raises:
+            ResultsError: the file is missing or damaged.
+        """
+        content = read_sealed_json(self.trials_file)
+        try:
+            return SweepIndex.from_json(content)
+        except (TypeError, KeyError) as error:
+            raise ResultsError(f"{self.trials_file} is not a sweep: {error}") from error
+
+
+@dataclass(frozen=True)
+class ResultsDir:
+    """A results root; owns every file name below it. Nothing is created by looking."""
+
+    root: Path
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        return TrialFolder(self.root / "trials" / trial_id)
+
+    def trials(self) -> Iterator[TrialFolder]:
+        """Every trial folder, by id."""
+        parent = self.root / "trials"
+        if parent.is_dir():
+            yield from (TrialFolder(path) for path in sorted(parent.iterdir()) if not path.name.startswith("."))
+
+    def sweep(self, name: str) -> SweepFolder:
+        """The folder of sweep `name`.
+
+        Raises:
+            UsageError: the name could leave the root.
+        """
+        if not is_sweep_name(name):
+            raise UsageError(f"{name!r} is no sweep name: {SWEEP_NAME_RULE}")
+        return SweepFolder(self.root / "sweeps" / name)
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps under this root."""
+        parent = self.root / "sweeps"
+        return sorted(path.parent.name for path in parent.glob("*/trials.json")) if parent.is_dir() else []
+
+
+SWEEP_NAME_RULE = "1 to 80 letters, digits, '.', '_' and '-', the first a letter or a digit, without '..'"
+
+
+def is_sweep_name(name: str) -> bool:
+    """Whether `name` follows `SWEEP_NAME_RULE`."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is not None and ".." not in name
