@@ -7,14 +7,15 @@ looking, and no path inside is absolute, so a root can be moved.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.durable import read_sealed_json
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
+from orchestrator.sweep import SWEEP_NAME_RULE, is_sweep_name
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ class TrialFolder:
             except (ResultsError, TypeError):
                 continue
         return found
+
+    def read_trial(self) -> dict[str, Any] | None:
+        """What was asked (`Trial.canonical`), or None where it cannot be read."""
+        try:
+            content = json.loads(self.trial_file.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
 
     def read_record(self) -> TrialRecord | None:
         """The record, or None for a trial that has not finished.
@@ -205,11 +214,3 @@ class ResultsDir:
         """Names of the sweeps under this root."""
         parent = self.root / "sweeps"
         return sorted(path.parent.name for path in parent.glob("*/trials.json")) if parent.is_dir() else []
-
-
-SWEEP_NAME_RULE = "1 to 80 letters, digits, '.', '_' and '-', the first a letter or a digit, without '..'"
-
-
-def is_sweep_name(name: str) -> bool:
-    """Whether `name` follows `SWEEP_NAME_RULE`."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is not None and ".." not in name

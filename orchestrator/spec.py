@@ -1,0 +1,62 @@
+"""A YAML file in; a `SweepSpec`, or one error with every problem and its place, out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import SpecError, SpecProblem
+from orchestrator.spec_findings import Findings
+from orchestrator.spec_reader import read_spec
+from orchestrator.strict_yaml import MAX_BYTES, compose
+from orchestrator.sweep import Axis, MatchParams, Resources, SweepSpec, Tracking
+
+__all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "load_spec", "loads_spec"]
+
+
+def load_spec(path: Path) -> SweepSpec:
+    """The spec in the file `path`.
+
+    Raises:
+        SpecError: the file cannot be read, or something in it is wrong; all problems at once.
+    """
+    return loads_spec(_read_text(path), str(path))
+
+
+def loads_spec(text: str, path: str = "<text>") -> SweepSpec:
+    """The spec in `text`; `path` is what messages call it.
+
+    Raises:
+        SpecError: something in it is wrong; all problems at once.
+    """
+    findings = Findings(compose(text, path))
+    findings.problems.extend(findings.document.problems)
+    spec = read_spec(findings, path=path, source=text)
+    if findings.problems:
+        raise SpecError(path, findings.problems, text)
+    return spec
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(str(path), [_unreadable(path, error)]) from error
+    if b"\0" in content:
+        raise SpecError(str(path), [SpecProblem("this is a binary file", hint="a spec is YAML text in UTF-8")])
+    if len(content) > MAX_BYTES:
+        problem = SpecProblem(f"the file is larger than {MAX_BYTES:,} bytes", hint="a spec is a page of text")
+        raise SpecError(str(path), [problem])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = SpecProblem(f"byte {error.start} is not UTF-8", hint="a spec is YAML text in UTF-8; save it as such")
+        raise SpecError(str(path), [problem]) from error
+
+
+def _unreadable(path: Path, error: OSError) -> SpecProblem:
+    if path.is_dir():
+        return SpecProblem("this is a folder", hint="name the YAML file in it")
+    if isinstance(error, FileNotFoundError):
+        return SpecProblem("there is no such file", hint="'orch init' writes a starter spec")
+    return SpecProblem(f"the file cannot be read: {error.strerror or error}", hint="check its permissions")

@@ -1,0 +1,179 @@
+"""A parsed document in; a `SweepSpec` out, and beside it every problem on the way.
+
+What cannot be read is left out of the spec and named in `Findings.broken`, so that no later check complains about it
+again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar, get_type_hints
+
+from orchestrator.axis_reader import read_axes, read_exclude, read_zips
+from orchestrator.spec_fields import FIELDS, ValueType
+from orchestrator.spec_findings import Findings, show
+from orchestrator.sweep import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
+
+KEYS = ("name", "axes", "zip", "exclude", "seeds", "model", "data", "train", "resources", "tracking")
+SECTIONS = ("model", "data", "train")
+MAX_SEEDS = 10_000
+MAX_SEED = 2**63 - 1
+
+Settings = TypeVar("Settings", Resources, Tracking)
+
+
+def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
+    """The spec as far as it can be read."""
+    content, marks = findings.document.value, findings.document.marks
+    if not isinstance(content, dict):
+        what = "the file is empty" if content is None else f"a spec is a mapping of keys to values, not {show(content)}"
+        findings.report((), what, f"keys: {', '.join(KEYS)}")
+        findings.broken.update(FIELDS)
+        return SweepSpec(name="", source_path=path, source_text=source, marks=marks)
+    _check_top_keys(findings, content)
+    sections = {section: _read_section(findings, section, content.get(section)) for section in SECTIONS}
+    axes = read_axes(findings, content.get("axes"))
+    zips = read_zips(findings, content.get("zip"))
+    all_axes = (*axes, *(axis for group in zips for axis in group))
+    _check_given_twice(findings, sections, all_axes)
+    _check_required(findings, sections, all_axes)
+    return SweepSpec(
+        name=_read_name(findings, content),
+        axes=axes,
+        zips=zips,
+        exclude=read_exclude(findings, content.get("exclude")),
+        seeds=_read_seeds(findings, content.get("seeds", 1)),
+        **sections,
+        resources=_read_settings(findings, "resources", Resources, content.get("resources")),
+        tracking=_read_settings(findings, "tracking", Tracking, content.get("tracking")),
+        question=read_question(source),
+        source_path=path,
+        source_text=source,
+        marks=marks,
+    )
+
+
+def read_question(source: str) -> str:
+    """Text of the `# Question:` line among the comments that open the file, or nothing."""
+    for line in source.removeprefix("\ufeff").splitlines():
+        found = re.fullmatch(r"#\s*Question:(.*)", line.strip())
+        if found:
+            return found[1].strip()
+        if line.strip() and not line.startswith("#"):
+            break
+    return ""
+
+
+def _check_top_keys(findings: Findings, content: dict[str, Any]) -> None:
+    expected = {key: value for key, value in content.items() if key != "tune" and key not in FIELDS}
+    findings.check_keys((), expected | {"name": None}, KEYS, "the spec")
+    if "tune" in content:
+        findings.report(("tune",), "tune: comes with a later version of orch", "remove it; this version measures only")
+    for key in content:
+        if key in FIELDS and key not in KEYS:
+            hint = f"write it under {FIELDS[key].section}:, or as an axis under axes:"
+            findings.report((key,), f"{key} does not stand at the top of a spec", hint, key=True)
+
+
+def _read_name(findings: Findings, content: dict[str, Any]) -> str:
+    name = content.get("name")
+    if "name" not in content:
+        findings.report((), "name: is missing", "the sweep's name; its folder under the results root is called so")
+        return ""
+    if not isinstance(name, str) or not is_sweep_name(name):
+        hint = "; put it in quotes" if isinstance(name, int | float) else ""
+        findings.report(("name",), f"{show(name)} is no sweep name", f"allowed: {SWEEP_NAME_RULE}{hint}")
+        return ""
+    return name
+
+
+def _read_section(findings: Findings, section: str, value: Any) -> dict[str, Any]:
+    content = {} if value is None else findings.mapping((section,), value, f"{section}:")
+    found: dict[str, Any] = {}
+    for key, item in content.items():
+        field = findings.field((section, key), key, section=section) if "." not in key else None
+        if field is None and "." in key:
+            findings.report((section, key), f"unknown field {key!r}", f"names under {section}: have no dot", key=True)
+        elif field is not None and field.section != section:
+            hint = f"{key} belongs under {field.section}:"
+            findings.report((section, key), f"{key} is no field of {section}", hint, key=True)
+            findings.broken.add(field.name)
+        elif field is not None:
+            found.update((field.name, converted) for converted in findings.value((section, key), field, item))
+    return found
+
+
+def _check_given_twice(findings: Findings, sections: dict[str, dict[str, Any]], axes: tuple[Axis, ...]) -> None:
+    for axis in axes:
+        section = FIELDS[axis.name].section
+        if axis.name in sections[section] and not axis.when:
+            first = findings.describe_key((section, axis.name))
+            message = f"{axis.name} is given under {section}: and is an axis too"
+            findings.report(axis.path, message, f"it already stands in {first}; keep one of the two", key=True)
+
+
+def _check_required(findings: Findings, sections: dict[str, dict[str, Any]], axes: tuple[Axis, ...]) -> None:
+    written = set(findings.broken) | {axis.name for axis in axes} | {name for s in sections.values() for name in s}
+    for field in FIELDS.values():
+        if field.is_required and field.name not in written:
+            hint = f"write it under {field.section}:, or as an axis under axes:; allowed: {field.allowed}"
+            findings.report((field.section,), f"{field.path} is missing", hint, key=True)
+
+
+def _read_seeds(findings: Findings, value: Any) -> tuple[int, ...]:
+    allowed = f"allowed: a number of seeds from 1 to {MAX_SEEDS:,}, or a list of different whole numbers >= 0"
+    if isinstance(value, list):
+        return _read_seed_list(findings, value, allowed)
+    count = _as_whole(value)
+    if count is None or not 1 <= count <= MAX_SEEDS:
+        findings.report(("seeds",), f"seeds cannot be {show(value)}", allowed)
+        return (0,)
+    return tuple(range(count))
+
+
+def _read_seed_list(findings: Findings, values: list[Any], allowed: str) -> tuple[int, ...]:
+    seeds: dict[int, int] = {}
+    for index, value in enumerate(values):
+        seed = _as_whole(value)
+        if seed is None or not 0 <= seed <= MAX_SEED:
+            findings.report(("seeds", index), f"a seed cannot be {show(value)}", allowed)
+        elif seed in seeds:
+            findings.report(("seeds", index), f"seed {seed} stands twice", "replicates need different seeds")
+        else:
+            seeds[seed] = index
+    if not values:
+        findings.report(("seeds",), "the list of seeds is empty", allowed)
+    return tuple(seeds) or (0,)
+
+
+def _as_whole(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value)
+
+
+def _read_settings(findings: Findings, key: str, cls: type[Settings], value: Any) -> Settings:
+    content = {} if value is None else findings.mapping((key,), value, f"{key}:")
+    hints = get_type_hints(cls, include_extras=True)
+    findings.check_keys((key,), content, hints, f"{key}:")
+    found: dict[str, Any] = {}
+    for name in [name for name in hints if name in content]:
+        kind = ValueType(hints[name])
+        try:
+            found[name] = kind.convert(content[name])
+        except ValueError:
+            message = f"{name} cannot be {show(content[name])}"
+            findings.report((key, name), message, f"allowed: {kind.allowed}")
+    settings = cls(**found)
+    if isinstance(settings, Resources):
+        _check_resources(findings, settings)
+    return settings
+
+
+def _check_resources(findings: Findings, resources: Resources) -> None:
+    if resources.workers != 1:
+        message = f"workers cannot be {resources.workers}"
+        findings.report(("resources", "workers"), message, "this version trains a trial in one process; write workers: 1")
+    if resources.gpus > 1 and not resources.gpus.is_integer():
+        message = f"gpus cannot be {resources.gpus:g}"
+        findings.report(("resources", "gpus"), message, "above 1 only whole GPUs are allowed")

@@ -1,0 +1,119 @@
+"""What a spec says, as values: fixed fields, axes, exclusions, seeds. `spec.py` reads it, `grid.py` expands it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from orchestrator.strict_yaml import Mark, YamlPath
+
+SWEEP_NAME_RULE = "1 to 80 letters, digits, '.', '_' and '-', the first a letter or a digit, without '..'"
+
+
+def is_sweep_name(name: str) -> bool:
+    """Whether `name` follows `SWEEP_NAME_RULE`."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is not None and ".." not in name
+
+
+@dataclass(frozen=True)
+class MatchParams:
+    """A width that is computed: the parameter count comes nearest to that of `reference`, all else as in the cell."""
+
+    reference: Mapping[str, Any]
+    """Model fields in which the reference differs from the cell; `embed_dim` is one of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One field and the values it takes."""
+
+    name: str
+    """Short name of a field of model, data or train."""
+    values: tuple[Any, ...]
+    """In the order of the file; `MatchParams` may stand among the values of `embed_dim`."""
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Fields and the values they must have for this axis to apply; empty means it always applies."""
+    path: YamlPath = field(default=(), compare=False, repr=False)
+    """Where the list of values stands in the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a trial takes of the machine; changes no number by intent."""
+
+    cpus: Annotated[float, Ge(1.0)] = 1.0
+    """CPU cores a trial; more than one serve data loading."""
+    gpus: Annotated[float, Ge(0.0)] = 0.0
+    """GPUs a trial; a fraction lets trials share one."""
+    workers: Annotated[int, Ge(1)] = 1
+    """Processes a trial is spread over; this version runs 1."""
+    compile: bool = False
+    """Whether the model goes through torch.compile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Where numbers are mirrored to."""
+
+    mlflow: bool = True
+    """Whether the driver writes an MLflow mirror."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """A spec file as values; equal for files that mean the same in the same order."""
+
+    name: str
+    axes: tuple[Axis, ...] = ()
+    """Every combination is a cell."""
+    zips: tuple[tuple[Axis, ...], ...] = ()
+    """Groups of axes of equal length that advance together."""
+    exclude: tuple[Mapping[str, tuple[Any, ...]], ...] = ()
+    """Rules; a cell goes when all fields of a rule have one of the values given."""
+    seeds: tuple[int, ...] = (0,)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Fields the file gives, and no other."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+    question: str = ""
+    """Text of the `# Question:` line of the header."""
+    source_path: str = field(default="<text>", compare=False, repr=False)
+    """What messages call the file."""
+    source_text: str = field(default="", compare=False, repr=False)
+    """Text of the file, for snapshots and messages."""
+    marks: Mapping[YamlPath, Mark] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """Names of the scientific axes in the order of the spec, zipped ones last."""
+        return tuple(axis.name for axis in self.all_axes)
+
+    @property
+    def all_axes(self) -> tuple[Axis, ...]:
+        """The axes that multiply, then the zipped ones."""
+        return (*self.axes, *(axis for group in self.zips for axis in group))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields of all three sections; names are unique over them."""
+        return {**self.model, **self.data, **self.train}
+
+    def place(self, path: YamlPath, *, key: bool = False) -> tuple[int, int]:
+        """Line and column of the value (or key) at `path`, or of what is nearest around it; (1, 1) without a file."""
+        while path and path not in self.marks:
+            path, key = path[:-1], True
+        mark = self.marks.get(path)
+        if mark is None:
+            return 1, 1
+        return (mark.key_line, mark.key_column) if key else (mark.line, mark.column)
+
+    def describe_place(self, path: YamlPath) -> str:
+        """`file:line:column` of the value at `path`."""
+        line, column = self.place(path)
+        return f"{self.source_path}:{line}:{column}"
