@@ -152,6 +152,11 @@ class SweepFolder:
         return self.path / "lock"
 
     @property
+    def mlflow_lock_file(self) -> Path:
+        """Held by the one process that mirrors this sweep to MLflow."""
+        return self.path / "mlflow.lock"
+
+    @property
     def stop_file(self) -> Path:
         """Its presence asks every worker of the sweep to stop at the next step."""
         return self.path / "stop"
@@ -186,6 +191,16 @@ class ResultsDir:
     @property
     def mlflow_artifacts(self) -> Path:
         return self.root / "mlartifacts"
+
+    @property
+    def mlflow_lock_file(self) -> Path:
+        """Held while the store is made, because two makers at once would ruin it."""
+        return self.root / "mlflow.lock"
+
+    @property
+    def mlflow_id_file(self) -> Path:
+        """A random name of this root, so that two roots can share a tracking server."""
+        return self.root / "mlflow.id"
 
     @property
     def logs(self) -> Path:
