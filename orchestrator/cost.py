@@ -1,8 +1,8 @@
 """A trial in; its parameters, FLOPs and memory out, in closed form. No torch, no numpy.
 
 Conventions: FLOPs are those of one image, forward; a multiply-add is 2; matrix products and convolutions count (what
-torch's FlopCounterMode counts), while softmax, norms, activations and additions do not. N tokens, D embed_dim, H heads,
-K head_dim, F hidden channels of the MLP.
+torch's FlopCounterMode counts), while softmax, norms, activations and additions do not. Memory is an estimate of the
+peak of training on a GPU, where self-attention keeps no map. N tokens, D embed_dim, H heads, F hidden channels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import dataclasses
 from collections.abc import Callable
 
 from orchestrator.catalog import is_dotted_attention
-from orchestrator.trial import ModelConfig, Trial
+from orchestrator.trial import ModelConfig, TrainConfig, Trial
+
+MIB = 2**20
+NO_CLOSED_FORM_MAPS = 3
+"""Maps a user's own attention is taken to keep for its backward pass: softmax, something made of it, the result."""
 
 
 def block_attentions(model: ModelConfig) -> tuple[str, ...]:
@@ -119,3 +123,63 @@ def matched_embed_dim(trial: Trial, reference: Trial, count: Callable[[Trial], i
 
 def _with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
     return dataclasses.replace(trial, model=dataclasses.replace(trial.model, embed_dim=embed_dim))
+
+
+def memory_mib(trial: Trial, num_parameters: int | None = None) -> float:
+    """Estimated peak of training in MiB: weights, gradients, optimizer state, and activations of one micro-batch.
+
+    Args:
+        num_parameters: the model's parameters, needed where the attention has no closed form.
+    """
+    params = num_params(trial) if num_parameters is None else num_parameters
+    return params * _bytes_per_param(trial.train) / MIB + activation_mib(trial)
+
+
+def activation_mib(trial: Trial) -> float:
+    """Estimated MiB that one micro-batch keeps for the backward pass, and the gradients of one block.
+
+    Counts the saved tensors of each block; without checkpointing of activations, which no trial uses.
+    """
+    model, half = trial.model, trial.train.precision == "bf16"
+    blocks = [_block_bytes(model, name, half=half) for name in block_attentions(model)]
+    image = trial.data.in_chans * model.img_size**2 * 4
+    last_norm = num_tokens(model) * model.embed_dim * (4 if half else 8)
+    batch = trial.train.micro_batch_size or trial.train.batch_size
+    return batch * (sum(blocks) + max(blocks) + image + last_norm) / MIB
+
+
+def _bytes_per_param(train: TrainConfig) -> int:
+    """float32 weights and gradients, the optimizer's moments, autocast's copy and the moving average."""
+    moments = 4 if train.optimizer == "sgd" else 8
+    return 8 + moments + (2 if train.precision == "bf16" else 0) + (4 if train.ema_decay is not None else 0)
+
+
+def _block_bytes(model: ModelConfig, name: str, *, half: bool) -> int:
+    """Bytes that one block keeps of one image.
+
+    In units of N*D: inputs of both norms (float32 under autocast too), their outputs, Q, K, V, the heads' output, and
+    twice the MLP's hidden layer; two more for LayerScale; a byte a mask element for dropout.
+    """
+    tokens, dim, hidden = num_tokens(model), model.embed_dim, num_hidden(model)
+    size = 2 if half else 4
+    channels = 2 * dim * 4 + (6 * dim + 2 * hidden) * size
+    if model.init_values is not None:
+        channels += 2 * dim * size
+    if model.proj_drop_rate > 0:
+        channels += 2 * dim + hidden
+    norms = 2 * 2 * 4
+    return tokens * (channels + norms) + _map_bytes(model, name, half=half)
+
+
+def _map_bytes(model: ModelConfig, name: str, *, half: bool) -> int:
+    """Bytes of attention maps that one block keeps of one image; mixing and BatchNorm stay in float32 under bf16."""
+    tokens, heads, size = num_tokens(model), model.num_heads, 2 if half else 4
+    if name == "self":
+        return heads * tokens * 4
+    element = NO_CLOSED_FORM_MAPS * size
+    if name == "reattention":
+        softmax, centred, result = 4, 4 if half else 0, size
+        element = softmax + centred + result + (4 if model.reattention_norm == "batchnorm" else 0)
+    if model.attn_drop_rate > 0:
+        element += size + 1
+    return heads * tokens * tokens * element

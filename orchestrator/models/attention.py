@@ -13,16 +13,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from orchestrator.catalog import is_dotted_attention
 from orchestrator.errors import TrainingError
 from orchestrator.models.context import ForwardContext
+from orchestrator.models.head_norm import HeadNorm
 from orchestrator.user_attention import import_root
 
 Draw = Callable[[Tensor, torch.Generator], object]
 """Fills a parameter in place with its initial value, drawn from the generator."""
+
+Normalize = Callable[[Tensor, bool], Tensor]
+"""A softmax map [B,H,N,N], and whether running statistics may move, to the mixed and normalised map."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,15 @@ class SelfAttention(Attention):
     def forward(self, x_BND: Tensor, context: ForwardContext | None = None) -> Tensor:  # type: ignore[override]
         """Attend over the tokens: [B,N,D] to [B,N,D]."""
         if context is None or not context.is_observed:
-            return super().forward(x_BND)
+            fused_BND: Tensor = super().forward(x_BND)
+            return fused_BND
         q_BHNK, k_BHNK, v_BHNK = split_heads(self.qkv(x_BND), self.num_heads)
         map_BHNN = (q_BHNK * self.scale @ k_BHNK.transpose(-2, -1)).softmax(dim=-1)
         context.observe(self.block_idx, "softmax", map_BHNN)
         map_BHNN = self.attn_drop(map_BHNN)
         context.observe(self.block_idx, "map", map_BHNN)
-        return self.proj_drop(self.proj(merge_heads(map_BHNN @ v_BHNK)))
+        out_BND: Tensor = self.proj_drop(self.proj(merge_heads(map_BHNN @ v_BHNK)))
+        return out_BND
 
 
 class ReAttention(nn.Module):
@@ -87,7 +93,7 @@ class ReAttention(nn.Module):
         self.qkv = nn.Linear(spec.dim, 3 * spec.dim, bias=spec.qkv_bias)
         self.attn_drop = nn.Dropout(spec.attn_drop)
         self.reatten_matrix = nn.Conv2d(spec.num_heads, spec.num_heads, kernel_size=1)
-        self.var_norm = nn.BatchNorm2d(spec.num_heads) if options["reattention_norm"] == "batchnorm" else None
+        self.var_norm = HeadNorm(spec.num_heads) if options["reattention_norm"] == "batchnorm" else None
         self.proj = nn.Linear(spec.dim, spec.dim)
         self.proj_drop = nn.Dropout(spec.proj_drop)
 
@@ -98,57 +104,37 @@ class ReAttention(nn.Module):
         logits_BHNN = q_BHNK * self.scale @ k_BHNK.transpose(-2, -1)
         map_BHNN = self._re_attend(logits_BHNN, context)
         context.observe(self.block_idx, "map", map_BHNN)
-        return self.proj_drop(self.proj(merge_heads(map_BHNN.to(v_BHNK.dtype) @ v_BHNK)))
+        out_BND: Tensor = self.proj_drop(self.proj(merge_heads(map_BHNN.to(v_BHNK.dtype) @ v_BHNK)))
+        return out_BND
 
     def _re_attend(self, logits_BHNN: Tensor, context: ForwardContext) -> Tensor:
-        """The re-attended map; in fp32 where the logits have fewer bits, since BatchNorm amplifies their rounding."""
+        """The re-attended map; in float32 where logits have fewer bits, since BatchNorm amplifies their rounding."""
         if logits_BHNN.dtype not in (torch.bfloat16, torch.float16):
             return self._mix(logits_BHNN, context, self._normalize)
         with torch.autocast(logits_BHNN.device.type, enabled=False):
             return self._mix(logits_BHNN.float(), context, self._normalize_centred)
 
-    def _mix(self, logits_BHNN: Tensor, context: ForwardContext, normalize: Callable[..., Tensor]) -> Tensor:
+    def _mix(self, logits_BHNN: Tensor, context: ForwardContext, normalize: Normalize) -> Tensor:
         softmax_BHNN = logits_BHNN.softmax(dim=-1)
         context.observe(self.block_idx, "softmax", softmax_BHNN)
-        map_BHNN = normalize(self.attn_drop(softmax_BHNN), update=not context.is_recompute)
+        map_BHNN = normalize(self.attn_drop(softmax_BHNN), not context.is_recompute)
         return map_BHNN if self.map_scale == 1.0 else map_BHNN * self.map_scale
 
-    def _normalize(self, map_BHNN: Tensor, *, update: bool) -> Tensor:
-        """The published formulation."""
-        mixed_BHNN = self.reatten_matrix(map_BHNN)
-        norm = self.var_norm
-        if norm is None:
-            return mixed_BHNN
-        if self.training and not update:
-            spent = norm.running_mean.clone(), norm.running_var.clone()
-            return F.batch_norm(mixed_BHNN, *spent, norm.weight, norm.bias, True, norm.momentum, norm.eps)
-        return norm(mixed_BHNN)
+    def _normalize(self, map_BHNN: Tensor, update: bool) -> Tensor:
+        """Theta and BatchNorm as published."""
+        mixed_BHNN: Tensor = self.reatten_matrix(map_BHNN)
+        return mixed_BHNN if self.var_norm is None else self.var_norm(mixed_BHNN, update=update)
 
-    def _normalize_centred(self, map_BHNN: Tensor, *, update: bool) -> Tensor:
-        """The same value from the map minus 1/N, whose rounding errors are smaller by the size of the mean.
-
-        Theta A + c = Theta (A - 1/N) + offset with offset = (row sum of Theta)/N + c. BatchNorm of a training batch
-        takes any offset away; the stored running mean keeps it, as in the published code.
-        """
-        norm, theta_HH11, bias_H = self.var_norm, self.reatten_matrix.weight.float(), self.reatten_matrix.bias.float()
-        num_tokens = map_BHNN.shape[-1]
-        offset_H = theta_HH11.sum(dim=(1, 2, 3)) / num_tokens + bias_H
+    def _normalize_centred(self, map_BHNN: Tensor, update: bool) -> Tensor:
+        """The same from the map minus 1/N: Theta A + c = Theta (A - 1/N) + offset, offset = Theta 1/N + c."""
+        theta_HH11, bias_H, num_tokens = self.reatten_matrix.weight, self.reatten_matrix.bias, map_BHNN.shape[-1]
+        assert bias_H is not None
+        theta_HH11, bias_H = theta_HH11.to(map_BHNN.dtype), bias_H.to(map_BHNN.dtype)
         mixed_BHNN = F.conv2d(map_BHNN - 1.0 / num_tokens, theta_HH11)
-        if norm is None:
+        offset_H = theta_HH11.sum(dim=(1, 2, 3)) / num_tokens + bias_H
+        if self.var_norm is None:
             return mixed_BHNN + offset_H[:, None, None]
-        gamma_H, beta_H = norm.weight.float(), norm.bias.float()
-        mean_H, var_H = norm.running_mean.float() - offset_H.detach(), norm.running_var.float()
-        if not self.training:
-            shifted_BHNN = mixed_BHNN + (offset_H - norm.running_mean)[:, None, None]
-            return F.batch_norm(shifted_BHNN, torch.zeros_like(var_H), var_H, gamma_H, beta_H, eps=norm.eps)
-        beta_H = beta_H + 0.0 * bias_H  # the convolution's bias has an exact zero gradient, not none
-        out_BHNN = F.batch_norm(mixed_BHNN, mean_H, var_H, gamma_H, beta_H, True, norm.momentum, norm.eps)
-        if update:
-            with torch.no_grad():
-                norm.num_batches_tracked.add_(1)
-                norm.running_mean.copy_(mean_H + offset_H)
-                norm.running_var.copy_(var_H)
-        return out_BHNN
+        return self.var_norm.forward_centred(mixed_BHNN, offset_H, update=update)
 
     def parameter_draws(self) -> Mapping[str, Draw]:
         """How parameters start that do not start as their module type does, by name."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from timm.layers import LayerScale
+from timm.layers.layer_scale import LayerScale
 from torch import Tensor, nn
 
 from orchestrator.errors import TrainingError
@@ -95,7 +95,7 @@ def _uniform(bound: float) -> Draw:
 
 
 def _xavier_uniform(num_matrices: int) -> Draw:
-    """Uniform in +-sqrt(6/(fan_in + fan_out)); a joint projection counts as `num_matrices`, as in timm's "moco" mode."""
+    """Uniform in +-sqrt(6/(fan_in + fan_out)); a joint projection is `num_matrices` of them (timm's mode "moco")."""
 
     def draw(tensor: Tensor, generator: torch.Generator) -> None:
         bound = math.sqrt(6.0 / (tensor.shape[0] // num_matrices + tensor.shape[1]))

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.layers import DropPath, LayerScale, Mlp
+from timm.layers.drop import DropPath
+from timm.layers.layer_scale import LayerScale
+from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -97,7 +99,8 @@ class VisionTransformer(TimmVisionTransformer):
             else:
                 x_BND = block(x_BND, context)
             context.observe(block_idx, "tokens", x_BND)
-        return self.norm(x_BND)
+        tokens_BND: Tensor = self.norm(x_BND)
+        return tokens_BND
 
 
 def _run_checkpointed(block: nn.Module, x_BND: Tensor, shared: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -148,10 +151,9 @@ def assemble(
 
     shared = ("depth", "embed_dim", "num_heads", "patch_size", "img_size", "mlp_ratio", "qkv_bias", "init_values")
     rates = ("global_pool", "drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")
-    options = {name: getattr(model, name) for name in shared + rates}
-    return VisionTransformer(
-        in_chans=in_chans, num_classes=num_classes, weight_init="skip", block_fn=make_block, **options, **timm_options
-    )
+    options = {name: getattr(model, name) for name in shared + rates} | timm_options
+    options["block_fn"] = make_block  # timm declares a class; it calls it, with the block's index as `depth`
+    return VisionTransformer(in_chans=in_chans, num_classes=num_classes, weight_init="skip", **options)
 
 
 def _make_attention(name: str, model: ModelConfig, block_idx: int, seed: int) -> nn.Module:
