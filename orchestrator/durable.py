@@ -13,10 +13,10 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.errors import LockedError, ResultsError
 
@@ -30,11 +30,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         ResultsError: the folder cannot be written.
     """
+    write_with(path, lambda file: file.write(content))
+
+
+def write_with(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Replace `path` by what `fill` writes to the open file it is given, atomically and durably.
+
+    Raises:
+        ResultsError: the folder cannot be written.
+    """
     with _as_results_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary_beside(path)
         try:
-            _write_and_sync(temporary, content)
+            with temporary.open("wb") as file:
+                fill(file)
+                _sync(file)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -106,7 +117,7 @@ def commit_folder(path: Path, files: Mapping[str, bytes]) -> None:
             temporary.mkdir()
             for name, content in files.items():
                 _write_and_sync(temporary / name, content)
-            manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            manifest = {name: sha256(content) for name, content in files.items()}
             _write_and_sync(temporary / MANIFEST, json.dumps(manifest, indent=2).encode())
             _sync_folder(temporary)
             if path.exists():
@@ -130,7 +141,7 @@ def read_folder(path: Path) -> dict[str, bytes]:
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path} is damaged: {error}") from error
     for name, content in files.items():
-        if hashlib.sha256(content).hexdigest() != manifest[name]:
+        if sha256(content) != manifest[name]:
             raise ResultsError(f"{path / name} is damaged: its checksum does not match the manifest")
     return files
 
@@ -183,9 +194,14 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def sha256(content: bytes) -> str:
+    """64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def _checksum_of(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.durable import read_sealed_json
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
-from orchestrator.sweep import SWEEP_NAME_RULE, is_sweep_name
+from orchestrator.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 
 
 @dataclass(frozen=True)

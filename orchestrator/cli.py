@@ -1,0 +1,252 @@
+"""`orch`: parse, call one function, print. Data goes to stdout, everything else to stderr.
+
+Nothing heavy is imported before a command runs, so `orch --help` answers at once. Errors of the tree are caught here
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import OrchestratorError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="orch")
+def cli() -> None:
+    """Find out how deep a vision transformer can usefully be.
+
+    \b
+    orch init                                a starter experiment to edit
+    orch plan experiments/depth_sweep.yaml   what would run, and what it costs
+    orch run experiments/depth_sweep.yaml    train what is missing
+    orch report depth_sweep                  the answer, as one HTML page
+
+    \b
+    Exit codes: 0 all finished; 1 some trials failed or diverged; 2 usage or spec;
+    3 environment (data, disk, cluster); 4 another run holds the sweep;
+    130/143 stopped by a signal with everything saved.
+    """
+
+
+def results_option(function: F) -> F:
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        envvar="ORCH_RESULTS",
+        default="results",
+        show_default=True,
+        metavar="DIR",
+        help="Results root; ORCH_RESULTS sets it too.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(function)
+
+
+def run_options(function: F) -> F:
+    """What `run` and `resume` share."""
+    for option in reversed(
+        [
+            click.option(
+                "--executor",
+                type=click.Choice(["ray_tune", "serial"]),
+                default="ray_tune",
+                show_default=True,
+                help="Ray Tune in parallel, or a for loop in this process.",
+            ),
+            click.option(
+                "--address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto; RAY_ADDRESS too."
+            ),
+            click.option("--retry-failed", is_flag=True, help="Train trials again that failed."),
+            click.option("--retrain-changed", is_flag=True, help="Replace finished trials that other code trained."),
+            click.option("--allow-code-change", is_flag=True, help="Go on inside half-trained trials with this code."),
+            click.option("--yes", is_flag=True, help="Start a very large grid without asking."),
+            results_option,
+            json_option,
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+SPEC = click.argument("spec", type=click.Path(path_type=Path))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
+@results_option
+@json_option
+def init(folder: Path, results: Path, as_json: bool) -> None:
+    """Write a commented starter spec and its JSON Schema into DIR."""
+    from orchestrator.cli_setup import write_starter
+
+    write_starter(folder, as_json)
+
+
+@cli.command()
+@SPEC
+@results_option
+@json_option
+def plan(spec: Path, results: Path, as_json: bool) -> None:
+    """Show every cell of SPEC: done, new or changed, its size and its price. Writes nothing."""
+    from orchestrator.cli_show import show_plan
+
+    show_plan(spec, results, as_json)
+
+
+@cli.command()
+@SPEC
+@run_options
+def run(spec: Path, **options: Any) -> int:
+    """Train what is missing of SPEC. Safe to repeat: finished trials are reused."""
+    from orchestrator.cli_run import run_spec
+
+    return run_spec(spec, **options)
+
+
+@cli.command()
+@click.argument("sweep")
+@run_options
+def resume(sweep: str, **options: Any) -> int:
+    """Go on with SWEEP from the spec that its last run kept."""
+    from orchestrator.cli_run import resume_sweep
+
+    return resume_sweep(sweep, **options)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@results_option
+@json_option
+def status(sweep: str | None, results: Path, as_json: bool) -> None:
+    """Show where SWEEP stands, or all sweeps. Reads files only."""
+    from orchestrator.cli_show import show_status
+
+    show_status(sweep, results, as_json)
+
+
+@cli.command()
+@click.argument("trial")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing what is added.")
+@results_option
+@json_option
+def logs(trial: str, follow: bool, results: Path, as_json: bool) -> None:
+    """Print the log of TRIAL's last attempt; the first digits of its id are enough."""
+    from orchestrator.cli_show import show_log
+
+    show_log(trial, results, follow=follow, as_json=as_json)
+
+
+@cli.command()
+@click.argument("sweep")
+@results_option
+@json_option
+def report(sweep: str, results: Path, as_json: bool) -> None:
+    """Write SWEEP's report: one HTML page, figures and tables."""
+    from orchestrator.cli_views import make_report
+
+    make_report(sweep, results, as_json)
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="A free one by default.")
+@results_option
+def ui(port: int | None, results: Path) -> int:
+    """Serve the MLflow dashboard on loopback until Ctrl-C."""
+    from orchestrator.cli_views import serve_dashboard
+
+    return serve_dashboard(results, port)
+
+
+@cli.command()
+@click.argument("sweep", required=False)
+@results_option
+@json_option
+def sync(sweep: str | None, results: Path, as_json: bool) -> None:
+    """Make the MLflow mirror of SWEEP, or of all sweeps, equal to the files."""
+    from orchestrator.cli_views import sync_mirror
+
+    sync_mirror(sweep, results, as_json)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="The schema is JSON anyway.")
+def schema(as_json: bool) -> None:
+    """Print the JSON Schema of a spec, for editors."""
+    from orchestrator.cli_setup import print_schema
+
+    print_schema()
+
+
+@cli.command()
+@results_option
+@json_option
+def doctor(results: Path, as_json: bool) -> int:
+    """Check this machine and this install; exit code 3 where something has to be mended."""
+    from orchestrator.cli_setup import run_doctor
+
+    return run_doctor(results, as_json)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell, e.g. `eval "$(orch completion bash)"`."""
+    from orchestrator.cli_setup import print_completion
+
+    print_completion(cli, shell)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run_command(words))
+
+
+def run_command(words: list[str]) -> int:
+    """Run one command; every error becomes a sentence on stderr and an exit code."""
+    try:
+        return int(cli.main(words, prog_name="orch", standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except OrchestratorError as error:
+        return _fail(words, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("stopped before anything was started", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader left; nothing more can be said to it
+        return 141
+    except Exception:
+        if os.environ.get("ORCH_DEBUG"):
+            raise
+        descriptor, path = tempfile.mkstemp(prefix="orch-bug-", suffix=".txt")
+        with os.fdopen(descriptor, "w") as file:
+            file.write(traceback.format_exc())
+        return _fail(words, f"this is a bug in orch; the details are in {path}", 1)
+
+
+def _fail(words: list[str], message: str, exit_code: int) -> int:
+    if "--json" in words:
+        click.echo(json.dumps({"event": "error", "message": message, "exit_code": exit_code}))
+    prefix = "" if exit_code == UsageError.exit_code and ":" in message.split(" ", 1)[0] else "error: "
+    click.echo(f"{prefix}{message}", err=True)
+    return exit_code

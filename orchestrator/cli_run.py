@@ -1,0 +1,171 @@
+"""`orch run` and `orch resume`: a spec in, trials trained, a summary out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from orchestrator import provenance
+from orchestrator.cli_place import find_sweep
+from orchestrator.errors import StoppedError, UsageError
+from orchestrator.grid import count_trials, expand_grid
+from orchestrator.record import SweepIndex
+from orchestrator.results import ResultsDir
+from orchestrator.spec import load_spec
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import Trial
+from orchestrator.tuning.events import EpochFinished, Event, TrialEnded, TrialStarted
+from orchestrator.tuning.live import LiveTable, PlainLines, duration
+from orchestrator.tuning.survey import Standing
+from orchestrator.tuning.sweep import Listener, RunOptions, Summary, run_sweep
+
+MAX_TRIALS_UNASKED = 1000
+
+
+def run_spec(path: Path, *, results: Path, as_json: bool, yes: bool, **options: Any) -> int:
+    """Train what is missing of the spec at `path`; returns the exit code."""
+    make_importable(Path.cwd())
+    spec = load_spec(path)
+    return _run(spec, ResultsDir(results), as_json=as_json, yes=yes, again=f"orch run {path}", **options)
+
+
+def resume_sweep(place: str, *, results: Path, as_json: bool, yes: bool, **options: Any) -> int:
+    """Go on with a sweep from its kept spec; returns the exit code."""
+    make_importable(Path.cwd())
+    root, name = find_sweep(place, results)
+    spec = load_spec(root.sweep(name).spec_file)
+    return _run(spec, root, as_json=as_json, yes=yes, again=f"orch resume {place}", **options)
+
+
+def _run(
+    spec: SweepSpec,
+    results: ResultsDir,
+    *,
+    as_json: bool,
+    yes: bool,
+    again: str,
+    address: str | None,
+    executor: str,
+    **flags: bool,
+) -> int:
+    num_trials = count_trials(spec)
+    if num_trials > MAX_TRIALS_UNASKED and not yes:
+        raise UsageError(
+            f"{spec.name} asks for up to {num_trials:,} trials; look at it with `orch plan`, "
+            f"and start it with --yes if that is meant (more than {MAX_TRIALS_UNASKED:,} are not started unasked)"
+        )
+    grid = expand_grid(spec)
+    for warning in grid.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if results.root != Path("results"):
+        again += f" --results {results.root}"
+    options = RunOptions(
+        executor=executor,  # type: ignore[arg-type]
+        address=None if executor == "serial" else address or os.environ.get("RAY_ADDRESS"),
+        command=provenance.command_line(),
+        **flags,
+    )
+    listeners = _listeners(spec, results, as_json)
+    try:
+        summary = run_sweep(spec, grid, results, options, listeners)
+    finally:
+        for listener in reversed(listeners):
+            listener.close()  # type: ignore[attr-defined]
+    return _finish(summary, results, again, as_json)
+
+
+def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) -> int:
+    if as_json:
+        content = {key: value for key, value in dataclasses.asdict(summary).items() if key != "stopped_by"}
+        click.echo(json.dumps({"event": "summary", **content}))
+    parts = [f"{summary.num_finished} of {summary.num_trials} trials finished"]
+    parts += [f"{summary.num_reused} of them before this run"] if summary.num_reused else []
+    parts += [f"{summary.num_diverged} diverged"] if summary.num_diverged else []
+    parts += [f"{summary.num_failed} failed"] if summary.num_failed else []
+    parts += [f"{summary.num_unfinished} unfinished"] if summary.num_unfinished else []
+    click.echo(f"{summary.sweep}: {', '.join(parts)}; {duration(summary.wall_time_s)}", err=True)
+    where = "" if results.root == Path("results") else f" --results {results.root}"
+    if summary.stopped_by is not None:
+        raise StoppedError(f"stopped; everything is saved, go on with: {again}", summary.stopped_by)
+    if summary.num_failed:
+        click.echo(f"see why with: orch status {summary.sweep}{where}; try again with: {again} --retry-failed", err=True)
+    click.echo(f"next: orch report {summary.sweep}{where}", err=True)
+    return summary.exit_code
+
+
+def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[Listener]:
+    console = Console(stderr=True)
+    listeners: list[Listener] = [LiveTable(console) if console.is_terminal else PlainLines(console)]
+    if as_json:
+        listeners.append(JsonLines())
+    if spec.tracking.mlflow:
+        listeners.append(MirrorFeed(results))
+    return listeners
+
+
+class JsonLines:
+    """Listener that prints one JSON object an event."""
+
+    def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        self._say("start", sweep=index.name, num_trials=len(standings), num_to_run=len(to_run))
+
+    def phase(self, text: str) -> None:
+        self._say("phase", text=text)
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, TrialStarted):
+            self._say("trial_started", trial_id=event.trial_id)
+        elif isinstance(event, EpochFinished):
+            self._say("epoch", trial_id=event.trial_id, **dataclasses.asdict(event.metrics))
+        else:
+            record = event.record
+            numbers = {"val_acc": record.val_acc, "test_acc": record.test_acc} if record else {}
+            self._say("trial_ended", trial_id=event.trial_id, state=event.state, error=event.error, **numbers)
+
+    def close(self) -> None:
+        pass
+
+    def _say(self, name: str, **content: Any) -> None:
+        click.echo(json.dumps({"event": name, **content}))
+        sys.stdout.flush()
+
+
+class MirrorFeed:
+    """Listener that feeds the MLflow mirror; opened only when something is trained."""
+
+    def __init__(self, results: ResultsDir) -> None:
+        self.results = results
+        self.mirror: Any = None
+
+    def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        if to_run:
+            from orchestrator.tuning.tracking import open_mirror
+
+            self.mirror = open_mirror(self.results, index)
+
+    def phase(self, text: str) -> None:
+        pass
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, EpochFinished):
+            self.mirror.epoch(event.trial_id, event.metrics)
+        elif isinstance(event, TrialEnded) and event.record is not None:
+            self.mirror.finished(event.record)
+
+    def close(self) -> None:
+        if self.mirror is not None:
+            self.mirror.close()
+
+
+def make_importable(folder: Path) -> None:
+    """A user's own attention is found from the folder the command runs in, as with `python -m`."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -1,0 +1,284 @@
+"""A trial in, an iterator of `EpochMetrics` out, and at its end the `Outcome`; knows neither Ray nor MLflow.
+
+On the CPU a trial computes with one thread and deterministic algorithms, so equal trials give equal bits. Nothing is
+selected: the final model, or its moving average where the recipe keeps one, is evaluated, on the test split once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timm.data import Mixup
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from orchestrator.errors import DivergedError, StoppedError, TrainingError
+from orchestrator.models import build_model, check_model
+from orchestrator.record import EpochMetrics
+from orchestrator.seeding import stream_seed
+from orchestrator.training.augment import eval_batches, steps_per_epoch, train_batches
+from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
+from orchestrator.training.data import Split, load_data
+from orchestrator.training.randomness import seeded_globals
+from orchestrator.trial import TrainConfig, Trial
+
+STEPS_BETWEEN_LOSS_CHECKS = {"cpu": 1, "cuda": 50}
+"""Reading the loss makes the host wait for a GPU, so there it is looked at less often."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the final model is worth."""
+
+    num_epochs: int
+    val_loss: float | None
+    val_acc: float | None
+    test_loss: float
+    test_acc: float
+    is_correct: np.ndarray
+    """[num_test_images] bool, in the order of the test split."""
+    weights: bytes
+    """The evaluated weights, as a safetensors file."""
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a training runs on; none of it changes what is computed, beyond rounding."""
+
+    device: str = "cpu"
+    compile: bool = False
+    num_loader_workers: int = 0
+    code_fingerprint: str = ""
+
+
+def never_stop() -> bool:
+    return False
+
+
+def train(
+    trial: Trial,
+    *,
+    settings: Settings | None = None,
+    checkpoints: CheckpointStore | None = None,
+    start_from: Checkpoint | None = None,
+    should_stop: Callable[[], bool] = never_stop,
+) -> Generator[EpochMetrics, None, Outcome]:
+    """Train, yielding the metrics of each epoch; the generator's return value is the `Outcome`.
+
+    A checkpoint is committed before an epoch's metrics are yielded, every `train.checkpoint_minutes` inside a long
+    epoch, and at a stop.
+
+    Args:
+        start_from: go on from this checkpoint instead of from the start; epochs it holds are not yielded again.
+        should_stop: asked before every optimizer step.
+
+    Raises:
+        TrainingError: the model is not what the trial asks for.
+        DivergedError: the loss is no longer finite.
+        StoppedError: `should_stop` said so; the state is in a checkpoint.
+        DataError: the dataset is missing or an image is broken.
+    """
+    trainer = Trainer(trial, settings or Settings(), checkpoints, should_stop)
+    if start_from is not None:
+        trainer.restore(start_from)
+    num_epochs = trial.train.epochs + trial.train.cooldown_epochs
+    while trainer.progress.epoch < num_epochs:
+        yield trainer.run_epoch()
+    return trainer.finish()
+
+
+class Trainer:
+    """One trial in training: model, optimizer, schedule and progress."""
+
+    def __init__(
+        self, trial: Trial, settings: Settings, checkpoints: CheckpointStore | None, should_stop: Callable[[], bool]
+    ) -> None:
+        self.trial, self.settings, self.checkpoints, self.should_stop = trial, settings, checkpoints, should_stop
+        self.started = time.monotonic()
+        self.device = torch.device(settings.device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+            torch.use_deterministic_algorithms(True)
+        self.data = load_data(trial.data, trial.model.img_size)
+        model = build_model(trial)
+        check_model(model, trial)
+        self.model = model.to(self.device)
+        self.forward: nn.Module = torch.compile(self.model) if settings.compile else self.model  # type: ignore[assignment]
+        recipe = trial.train
+        self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
+        self.optimizer = create_optimizer_v2(
+            self.model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
+        )
+        self.scheduler, _ = create_scheduler_v2(
+            self.optimizer,
+            sched="cosine",
+            num_epochs=recipe.epochs,
+            cooldown_epochs=recipe.cooldown_epochs,
+            warmup_epochs=recipe.warmup_epochs,
+            warmup_lr=recipe.warmup_lr,
+            min_lr=recipe.min_lr,
+            step_on_epochs=False,
+            updates_per_epoch=self.num_steps,
+        )
+        self.average = ModelEmaV3(self.model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
+        self.mixup = _build_mixup(recipe, trial.data.num_classes)
+        self.progress = Progress(
+            epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
+            code_fingerprint=settings.code_fingerprint,
+        )  # fmt: skip
+        self.last_checkpoint = time.monotonic()
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The weights that are measured: the moving average where one is kept."""
+        return self.average.module if self.average is not None else self.model
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`."""
+        checkpoint.restore(self.model, self.optimizer, self._average_module())
+        self.progress = replace(checkpoint.progress, code_fingerprint=self.settings.code_fingerprint)
+        self.started = time.monotonic() - self.progress.wall_time_s
+
+    def run_epoch(self) -> EpochMetrics:
+        """Train what is left of the epoch, evaluate, commit a checkpoint."""
+        start = self.progress
+        began = time.monotonic() - start.epoch_time_s
+        base_train_time_s = start.train_time_s - start.epoch_time_s
+        loss_sum = torch.tensor(start.loss_sum, dtype=torch.float64, device=self.device)
+        num_images, epoch = start.num_images, start.epoch + 1
+
+        def progress_at(step: int, **changes: object) -> Progress:
+            spent = time.monotonic() - began
+            place = replace(
+                start, step=step, loss_sum=float(loss_sum), num_images=num_images, epoch_time_s=spent,
+                train_time_s=base_train_time_s + spent, wall_time_s=time.monotonic() - self.started,
+            )  # fmt: skip
+            return replace(place, **changes)  # type: ignore[arg-type]
+
+        self.model.train()
+        batches = train_batches(
+            self.data, self.trial, epoch, start_step=start.step, num_workers=self.settings.num_loader_workers
+        )
+        for step, (images, labels) in enumerate(batches, start=start.step):
+            if self.should_stop():
+                self._save(progress_at(step))
+                raise StoppedError(f"stopped in epoch {epoch} before step {step}")
+            if time.monotonic() - self.last_checkpoint > 60 * self.trial.train.checkpoint_minutes and step > start.step:
+                self._save(progress_at(step))
+            loss_sum += self._train_step(images, labels, epoch, step)
+            num_images += len(images)
+            if step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1:
+                _check_finite(loss_sum, epoch, step)
+        val_loss, val_acc, _ = self._evaluate(self.data.val) if self.data.val is not None else (None, None, None)
+        if val_loss is not None and not math.isfinite(val_loss):
+            raise DivergedError(epoch, self.num_steps, val_loss)
+        done = progress_at(0, epoch=epoch, loss_sum=0.0, num_images=0, epoch_time_s=0.0)
+        row = EpochMetrics(
+            epoch=epoch,
+            train_loss=float(loss_sum) / num_images,
+            val_loss=val_loss,
+            val_acc=val_acc,
+            lr=max(group["lr"] for group in self.optimizer.param_groups),
+            wall_time_s=time.monotonic() - began,
+        )
+        self.progress = replace(done, rows=(*start.rows, row))
+        self._save(self.progress)
+        return row
+
+    def finish(self) -> Outcome:
+        """Evaluate the final model; the only place that looks at the test split."""
+        test_loss, test_acc, is_correct = self._evaluate(self.data.test)
+        last = self.progress.rows[-1]
+        return Outcome(
+            num_epochs=self.progress.epoch,
+            val_loss=last.val_loss,
+            val_acc=last.val_acc,
+            test_loss=test_loss,
+            test_acc=test_acc,
+            is_correct=is_correct,
+            weights=weights_bytes(self.evaluated),
+            progress=replace(self.progress, wall_time_s=time.monotonic() - self.started),
+        )
+
+    def _train_step(self, images: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
+        """One optimizer step; returns the loss summed over the batch's images, in float64."""
+        seed, recipe = self.trial.seed, self.trial.train
+        self.scheduler.step_update((epoch - 1) * self.num_steps + step)
+        images = images.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        if self.mixup is not None:
+            with seeded_globals(stream_seed(seed, "mixup", epoch, step)):
+                images, labels = self.mixup(images, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        size = recipe.micro_batch_size or len(images)
+        smoothing = recipe.label_smoothing if self.mixup is None else 0.0
+        with seeded_globals(stream_seed(seed, "dropout", epoch, step)):
+            for part, targets in zip(images.split(size), labels.split(size), strict=True):
+                with self._autocast():
+                    loss = F.cross_entropy(self.forward(part), targets, label_smoothing=smoothing)
+                (loss * (len(part) / len(images))).backward()
+                total += loss.detach().double() * len(part)
+        if recipe.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_grad)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model)
+        return total
+
+    @torch.no_grad()
+    def _evaluate(self, split: Split) -> tuple[float, float, np.ndarray]:
+        """Mean cross-entropy, accuracy in 0..1, and [num_images] bool."""
+        model = self.evaluated
+        was_training = model.training
+        model.eval()
+        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        hits = []
+        for images, labels in eval_batches(split, self.data, self.trial, num_workers=self.settings.num_loader_workers):
+            labels = labels.to(self.device)
+            with self._autocast():
+                logits = model(images.to(self.device))
+            loss_sum += F.cross_entropy(logits.float(), labels, reduction="sum").double()
+            hits.append(logits.argmax(dim=1) == labels)
+        model.train(was_training)
+        is_correct = torch.cat(hits).cpu().numpy()
+        return float(loss_sum) / len(split), float(is_correct.mean()), is_correct
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.trial.train.precision == "bf16")
+
+    def _average_module(self) -> nn.Module | None:
+        return self.average.module if self.average is not None else None
+
+    def _save(self, progress: Progress) -> None:
+        if self.checkpoints is not None:
+            self.checkpoints.save(progress, self.model, self.optimizer, self._average_module())
+        self.last_checkpoint = time.monotonic()
+
+
+def _build_mixup(recipe: TrainConfig, num_classes: int) -> Mixup | None:
+    if recipe.mixup == 0.0 and recipe.cutmix == 0.0:
+        return None
+    if recipe.batch_size % 2:
+        raise TrainingError(f"mixup and CutMix pair images, so batch_size must be even, not {recipe.batch_size}")
+    return Mixup(
+        mixup_alpha=recipe.mixup,
+        cutmix_alpha=recipe.cutmix,
+        prob=recipe.mixup_prob,
+        label_smoothing=recipe.label_smoothing,
+        num_classes=num_classes,
+    )
+
+
+def _check_finite(loss_sum: Tensor, epoch: int, step: int) -> None:
+    if not torch.isfinite(loss_sum):
+        raise DivergedError(epoch, step, float(loss_sum))

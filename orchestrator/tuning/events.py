@@ -1,0 +1,66 @@
+"""What an executor tells while it works: one small frozen type an event, and the settings it works under."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.record import EpochMetrics, State, TrialRecord
+from orchestrator.trial import Trial
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    trial_id: str
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    trial_id: str
+    metrics: EpochMetrics
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """The end of an attempt."""
+
+    trial_id: str
+    state: State
+    """COMPLETE, DIVERGED or FAIL; WAITING when it was stopped with a checkpoint."""
+    record: TrialRecord | None = None
+    """For COMPLETE and DIVERGED."""
+    error: str | None = None
+    """For FAIL, one line for people."""
+
+
+Event = TrialStarted | EpochFinished | TrialEnded
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What every attempt of one `orch run` shares; can be sent to another process."""
+
+    results_root: Path
+    stop_file: Path
+    """Its presence asks for a stop at the next step."""
+    executor: str
+    cpus: float = 1
+    gpus: float = 0
+    compile: bool = False
+    allow_code_change: bool = False
+    address: str | None = None
+    """A Ray cluster; None starts Ray on this machine."""
+    command: str = ""
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    data_fingerprints: Mapping[str, str]
+    """Fingerprint of each dataset, by `dataset_key`."""
+    roots: Mapping[str, str | None]
+    """`data.root` of each dataset, by `dataset_key`."""
+
+
+def dataset_key(trial: Trial) -> str:
+    """Trials with equal keys see the same images."""
+    return json.dumps([trial.data.name, trial.data.id])

@@ -1,0 +1,159 @@
+"""A grid and a results root in, a priced row a cell out: what is done, what will run and why; writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import cost, provenance
+from orchestrator.errors import ResultsError
+from orchestrator.grid import Grid
+from orchestrator.record import State
+from orchestrator.results import ResultsDir
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import Cell, Trial
+from orchestrator.tuning.survey import Standing, survey
+from orchestrator.tuning.timing import EpochTimes
+
+NEW, DONE, PARTLY, CHANGED = "new", "done", "partly done", "changed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPlan:
+    """One cell, priced."""
+
+    cell_id: str
+    axes: Mapping[str, Any]
+    standing: str
+    """new, done, partly done or changed."""
+    reasons: tuple[str, ...]
+    """Why trials of it run, or what is unusual about those that are done."""
+    num_trials: int
+    num_finished: int
+    num_failed: int
+    num_diverged: int
+    num_params: int
+    flops: int
+    """Of one image, forward, a multiply-add is 2."""
+    memory_mib: float | None
+    """Expected peak of training; None for an attention without a closed form."""
+    trial_time_s: float | None
+    """Expected training time of one trial; None until a comparable epoch was measured on this kind of device."""
+    remaining_time_s: float | None
+    """Of the trials that are still to run, one after the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """A sweep, priced."""
+
+    sweep: str
+    device: str
+    cells: tuple[CellPlan, ...]
+    num_trials: int
+    num_finished: int
+    num_to_run: int
+    remaining_time_s: float | None
+    gpu_hours: float | None
+    """GPUs a trial times the remaining time; 0 on a CPU, None while the time is unknown."""
+    warnings: tuple[str, ...]
+
+
+def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
+    """Price every cell of `grid`."""
+    standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
+    device, times = measured_times(results, uses_gpu=spec.resources.gpus > 0)
+    cells = tuple(
+        _plan_cell(cell, [standings[trial.trial_id] for trial in cell.trials], times) for cell in grid.cells
+    )
+    unfinished = [s for s in standings.values() if not s.is_finished]
+    remaining = _sum_or_none([cell.remaining_time_s for cell in cells])
+    return SweepPlan(
+        sweep=spec.name,
+        device=device or "no trial has finished on this kind of device",
+        cells=cells,
+        num_trials=len(standings),
+        num_finished=len(standings) - len(unfinished),
+        num_to_run=len(unfinished),
+        remaining_time_s=remaining,
+        gpu_hours=None if remaining is None else remaining * spec.resources.gpus / 3600,
+        warnings=grid.warnings,
+    )
+
+
+def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, EpochTimes]:
+    """Epoch times of the trials finished under `results` on the device a run would use, and that device's name.
+
+    For a CPU that is this machine's processor. Which GPU a run gets is not known before it starts, so the GPU that
+    finished a trial last stands for it.
+    """
+    found: list[tuple[str, str, Mapping[str, Any], float]] = []
+    for folder in results.trials():
+        try:
+            record = folder.read_record()
+        except ResultsError:
+            continue
+        if record is None or record.state is not State.COMPLETE:
+            continue
+        origin = record.provenance
+        found.append((origin.ended_at, origin.device, record.trial, record.train_time_s / record.num_epochs))
+    own_cpu = f"cpu: {provenance.cpu_name()}"
+    fits = [row for row in found if (row[1] == own_cpu) != uses_gpu and row[1].startswith("cpu") != uses_gpu]
+    if not fits:
+        return None, EpochTimes()
+    device = max(fits)[1]
+    times = EpochTimes()
+    for _, name, canonical, seconds in fits:
+        if name == device:
+            times.add(canonical, seconds)
+    return device, times
+
+
+def _plan_cell(cell: Cell, standings: Sequence[Standing], times: EpochTimes) -> CellPlan:
+    trial = cell.trials[0]
+    num_params, flops, memory = _counts(trial)
+    to_run = [standing for standing in standings if not standing.is_finished]
+    notes = [standing.note for standing in standings if standing.note]
+    reasons = tuple(dict.fromkeys(note for note in notes if note != "new"))
+    trial_time_s = times.trial_s(trial)
+    return CellPlan(
+        cell_id=cell.cell_id,
+        axes=dict(cell.axes),
+        standing=_standing_of(standings),
+        reasons=reasons,
+        num_trials=len(standings),
+        num_finished=len(standings) - len(to_run),
+        num_failed=sum(standing.state is State.FAIL for standing in standings),
+        num_diverged=sum(standing.state is State.DIVERGED for standing in standings),
+        num_params=num_params,
+        flops=flops,
+        memory_mib=memory,
+        trial_time_s=trial_time_s,
+        remaining_time_s=0.0 if not to_run else None if trial_time_s is None else trial_time_s * len(to_run),
+    )
+
+
+def _standing_of(standings: Sequence[Standing]) -> str:
+    num_finished = sum(standing.is_finished for standing in standings)
+    if num_finished == len(standings):
+        return DONE
+    if num_finished:
+        return PARTLY
+    if any(standing.note.startswith("changed") for standing in standings):
+        return CHANGED
+    return NEW
+
+
+def _counts(trial: Trial) -> tuple[int, int, float | None]:
+    if cost.is_closed_form(trial):
+        return cost.num_params(trial), cost.flops(trial), cost.memory_mib(trial)
+    from orchestrator.models import count_on_meta
+
+    num_params, flops = count_on_meta(trial)
+    return num_params, flops, None
+
+
+def _sum_or_none(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

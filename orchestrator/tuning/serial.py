@@ -1,0 +1,28 @@
+"""The reference executor: a for loop over trials in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from orchestrator.record import State
+from orchestrator.trial import Trial
+from orchestrator.tuning.attempt import run_attempt
+from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted
+
+
+def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
+    """Train `trials` one after the other; a stop ends the loop behind the trial that it stopped."""
+    for trial in trials:
+        if settings.stop_file.exists():
+            return
+        yield TrialStarted(trial.trial_id)
+        run = run_attempt(trial, settings)
+        while True:
+            try:
+                yield EpochFinished(trial.trial_id, next(run))
+            except StopIteration as stop:
+                ended: TrialEnded = stop.value
+                break
+        yield ended
+        if ended.state is State.WAITING:
+            return

@@ -1,0 +1,60 @@
+"""Measured epoch times in, expected times of other trials out; never a constant.
+
+Within one family (trials that differ in depth, seed and number of epochs only) an epoch takes a + b * depth seconds,
+because blocks are identical. With one measured depth a is taken as 0, so the estimate of a shallower net is low.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.trial import Trial
+
+
+class EpochTimes:
+    """Seconds an epoch, by family and depth, on one kind of device."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, canonical: Mapping[str, Any], seconds: float) -> None:
+        """Take in a measured epoch of the trial with this canonical content."""
+        self._seconds[_family(canonical)][int(canonical["model"]["depth"])].append(seconds)
+
+    def epoch_s(self, trial: Trial) -> float | None:
+        """Expected seconds an epoch of `trial`, or None while nothing comparable was measured."""
+        by_depth = self._seconds.get(_family(trial.canonical()))
+        if not by_depth:
+            return None
+        means = {depth: sum(values) / len(values) for depth, values in by_depth.items()}
+        depth = trial.model.depth
+        if depth in means:
+            return means[depth]
+        if len(means) == 1:
+            ((known, seconds),) = means.items()
+            return seconds * depth / known
+        return _line_at(means, depth)
+
+    def trial_s(self, trial: Trial) -> float | None:
+        """Expected seconds of all epochs of `trial`."""
+        seconds = self.epoch_s(trial)
+        return None if seconds is None else seconds * (trial.train.epochs + trial.train.cooldown_epochs)
+
+
+def _family(canonical: Mapping[str, Any]) -> str:
+    model = {key: value for key, value in canonical["model"].items() if key != "depth"}
+    train = {key: value for key, value in canonical["train"].items() if key not in ("epochs", "cooldown_epochs")}
+    return json.dumps([model, canonical["data"], train], sort_keys=True)
+
+
+def _line_at(means: Mapping[int, float], depth: int) -> float:
+    """Least squares a + b * depth, not below the smallest measured time's share."""
+    n = len(means)
+    mean_depth = sum(means) / n
+    mean_s = sum(means.values()) / n
+    spread = sum((d - mean_depth) ** 2 for d in means)
+    slope = sum((d - mean_depth) * (s - mean_s) for d, s in means.items()) / spread
+    return max(mean_s + slope * (depth - mean_depth), min(means.values()) * min(1.0, depth / min(means)))
