@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS := $(or $(ORCH_RESULTS),results)
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --root-user-action=ignore
+PIP_INSTALL := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint lock clean
