@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.spec_fields import Field, find_field
-from orchestrator.spec_findings import Findings, show, suggest
+from orchestrator.spec_findings import Findings, show
 from orchestrator.strict_yaml import YamlPath
-from orchestrator.sweep import Axis, MatchParams
+from orchestrator.sweep_spec import Axis, MatchParams
 
 CONDITIONAL = ("values", "when")
 AXIS_FORMS = "write an axis as a list, or as {values: [...], when: {field: value}}"
@@ -34,23 +34,21 @@ def read_zips(findings: Findings, value: Any) -> tuple[tuple[Axis, ...], ...]:
 
 
 def read_exclude(findings: Findings, value: Any) -> tuple[Mapping[str, tuple[Any, ...]], ...]:
-    """The rules in order; a rule that cannot be read in full is left out."""
+    """The rules in order."""
     if value is None:
         return ()
     if not isinstance(value, list):
-        findings.report(("exclude",), f"exclude: must be a list of rules, not {show(value)}", "write '- {field: value}'")
+        message = f"exclude: must be a list of rules, not {show(value)}"
+        findings.report(("exclude",), message, "write each rule as '- {field: value}'")
+        findings.is_grid_known = False
         return ()
-    found = []
-    for index, item in enumerate(value):
-        num_problems = len(findings.problems)
-        rule = read_conditions(findings, ("exclude", index), item, "a rule of exclude:")
-        if len(findings.problems) == num_problems:
-            found.append(rule)
-    return tuple(found)
+    items = enumerate(value)
+    return tuple(read_conditions(findings, ("exclude", index), item, "a rule of exclude:") for index, item in items)
 
 
 def read_conditions(findings: Findings, path: YamlPath, value: Any, what: str) -> dict[str, tuple[Any, ...]]:
     """Fields and the values each may have."""
+    num_problems = len(findings.problems)
     content = findings.mapping(path, value, what)
     if isinstance(value, dict) and not value:
         findings.report(path, f"{what} is empty", "name at least one field and its value")
@@ -65,6 +63,7 @@ def read_conditions(findings: Findings, path: YamlPath, value: Any, what: str) -
             findings.report((*path, key), f"{field.name} stands twice in {what}", "keep one of the two", key=True)
         else:
             found[field.name] = findings.values((*path, key), field, item)
+    findings.is_grid_known &= len(findings.problems) == num_problems
     return found
 
 
@@ -101,16 +100,21 @@ def _read_axis(findings: Findings, path: YamlPath, key: str, value: Any) -> Axis
         if "when" in value:
             when = read_conditions(findings, (*path, "when"), value["when"], f"when: of {key}")
         path, value = (*path, "values"), value.get("values")
-    if not isinstance(value, list):
-        findings.report(path, f"axis {key} cannot be {show(value)}", f"{AXIS_FORMS}; one value alone belongs under "
-                        f"{field.section}:")
-        findings.broken.add(field.name)
-        return None
-    if not value:
-        findings.report(path, f"axis {key} is empty", "give at least one value, or remove the axis")
-        findings.broken.add(field.name)
-    values = tuple(found for index, item in enumerate(value) for found in _read_item(findings, (*path, index), field, item))
+    values = _read_values(findings, path, field, value)
     return Axis(name=field.name, values=values, when=when, path=path) if values else None
+
+
+def _read_values(findings: Findings, path: YamlPath, field: Field, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        hint = f"{AXIS_FORMS}; one value alone belongs under {field.section}:"
+        findings.report(path, f"axis {field.name} cannot be {show(value)}", hint)
+    elif not value:
+        findings.report(path, f"axis {field.name} is empty", "give at least one value, or remove the axis")
+    else:
+        items = enumerate(value)
+        return tuple(found for index, item in items for found in _read_item(findings, (*path, index), field, item))
+    findings.broken.add(field.name)
+    return ()
 
 
 def _read_item(findings: Findings, path: YamlPath, field: Field, item: Any) -> tuple[Any, ...]:
@@ -120,8 +124,8 @@ def _read_item(findings: Findings, path: YamlPath, field: Field, item: Any) -> t
     if field.name != "embed_dim":
         findings.report(path, f"{field.name} cannot be a mapping", f"allowed: {field.allowed}")
     elif list(item) != ["match_params"]:
-        findings.report(path, f"embed_dim cannot be a mapping of {', '.join(item) or 'nothing'}",
-                        f"allowed: {field.allowed}, or {{match_params: {{depth: 32, embed_dim: 48}}}}")
+        hint = f"allowed: {field.allowed}, or {{match_params: {{depth: 32, embed_dim: 48}}}}"
+        findings.report(path, f"embed_dim cannot be a mapping of {', '.join(item) or 'nothing'}", hint)
     else:
         reference = _read_reference(findings, (*path, "match_params"), item["match_params"])
         if len(findings.problems) == num_problems:

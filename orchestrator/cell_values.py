@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.catalog import ATTENTION_OPTIONS, DATASETS, attention_info, is_dotted_attention
 from orchestrator.cost import matched_embed_dim, num_params
 from orchestrator.spec_fields import FIELDS
-from orchestrator.sweep import MatchParams, SweepSpec
+from orchestrator.sweep_spec import MatchParams, SweepSpec
 from orchestrator.trial import SECTIONS, Trial
 from orchestrator.user_attention import attention_source_hash
 
@@ -40,7 +40,7 @@ def resolve_values(spec: SweepSpec, assigned: Mapping[str, Any]) -> Values:
 
 
 def drop_options(values: Values) -> None:
-    """Sets the options that the attention does not read to None, and the others to their default where they are not set."""
+    """Sets options that the attention does not read to None, and the others to their default where they are not set."""
     own = attention_info(values["attention"]).options
     for name in ATTENTION_OPTIONS:
         if name not in own:
@@ -56,6 +56,7 @@ class TrialFactory:
         self.count_params = count_params
         self._sections: dict[tuple[Any, ...], Any] = {}
         self._sources: dict[str, str] = {}
+        self._widths: dict[tuple[Any, ...], int] = {}
 
     def trial(self, values: Mapping[str, Any], seed: int) -> Trial:
         """The trial with these values; a user's own attention is named with the hash of its source.
@@ -74,10 +75,12 @@ class TrialFactory:
         match: MatchParams = values["embed_dim"]
         reference = {**values, **match.reference}
         drop_options(reference)
-        width = reference["embed_dim"]
-        return matched_embed_dim(
-            self.trial({**values, "embed_dim": width}, 0), self.trial(reference, 0), self.count_params
-        )
+        start = self.trial({**values, "embed_dim": reference["embed_dim"]}, 0)
+        target = self.trial(reference, 0)
+        key = (start.model, target.model, start.data)
+        if key not in self._widths:
+            self._widths[key] = matched_embed_dim(start, target, self.count_params)
+        return self._widths[key]
 
     def _section(self, section: str, values: Mapping[str, Any]) -> Any:
         content = tuple(values[name] for name in _NAMES[section])

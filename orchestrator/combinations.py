@@ -1,22 +1,27 @@
 """A spec in; the combinations of its axes out, in order, before anything is excluded.
 
-An axis or a group of zipped axes is a unit: something that takes one of several rows. A unit whose condition does not
-hold takes no row (index -1). Conditions see axes, so units are visited after those that their conditions look at.
+An axis or a group of zipped axes is a unit: something that takes one of several rows. A unit whose conditions do not
+hold takes no row (`NO_ROW`). Conditions see axes, so units are visited after those that their conditions look at. An
+option of an attention has a condition of its own: that the cell's attention reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from orchestrator.catalog import ATTENTION_OPTIONS
+from orchestrator.catalog import ATTENTION_OPTIONS, ATTENTIONS
 from orchestrator.cell_values import resolve_values
+from orchestrator.spec_fields import FILLED_FROM_CATALOG
 from orchestrator.strict_yaml import YamlPath
-from orchestrator.sweep import Axis, SweepSpec
+from orchestrator.sweep_spec import Axis, SweepSpec
 
 NO_ROW = -1
+
+Condition = Mapping[str, tuple[Any, ...]]
+"""Fields and the values they may have; holds when all of them do."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,22 @@ class Unit:
     def names(self) -> tuple[str, ...]:
         return tuple(axis.name for axis in self.axes)
 
-    @property
-    def when(self) -> Mapping[str, tuple[Any, ...]]:
-        """A zipped group has no condition."""
+    @cached_property
+    def when(self) -> Condition:
+        """The condition the spec gives; a zipped group has none."""
         return self.axes[0].when
+
+    @cached_property
+    def read_by(self) -> Condition:
+        """The attentions that read this axis, for an axis that is an option of some."""
+        name = self.axes[0].name
+        if len(self.axes) > 1 or name not in ATTENTION_OPTIONS:
+            return {}
+        return {"attention": option_owners(name)}
 
     def row(self, index: int) -> dict[str, Any]:
         """Field to value; nothing for `NO_ROW`."""
         return {} if index == NO_ROW else {axis.name: axis.values[index] for axis in self.axes}
-
-    def paths(self, index: int) -> tuple[YamlPath, ...]:
-        """Where the values of a row stand."""
-        return tuple((*axis.path, index) for axis in self.axes)
 
 
 @dataclass(frozen=True)
@@ -52,37 +61,50 @@ class Combination:
     """One row of every unit that applies."""
 
     rows: tuple[int, ...]
-    """Row of each unit in the order of the spec, `NO_ROW` where its condition does not hold."""
+    """Row of each unit in the order of the spec, `NO_ROW` where it does not apply."""
     assigned: Mapping[str, Any]
     """Field to value, of axes that apply."""
 
 
 @dataclass(frozen=True)
 class Combinations:
-    """All combinations of a spec's axes."""
+    """All combinations of a spec's axes, the first axis slowest."""
 
     spec: SweepSpec
+    units: tuple[Unit, ...] = field(init=False)
+    """In the order of the spec, zipped groups last."""
 
-    @cached_property
-    def units(self) -> tuple[Unit, ...]:
-        """In the order of the spec, zipped groups last."""
-        return (*(Unit((axis,)) for axis in self.spec.axes), *(Unit(group) for group in self.spec.zips))
+    def __post_init__(self) -> None:
+        groups = (*((axis,) for axis in self.spec.axes), *self.spec.zips)
+        object.__setattr__(self, "units", tuple(Unit(group) for group in groups))
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """Indices of the units, each after those its condition looks at; else in the order of the spec."""
-        owner = {name: index for index, unit in enumerate(self.units) for name in unit.names}
-        needs = [{owner[name] for name in sources_of(unit.when) if name in owner} for unit in self.units]
+        """Indices of the units, each after those its conditions look at, else in the order of the spec.
+
+        Raises:
+            CircleError: conditions look at each other in a circle.
+        """
+        needs = [self.units_of({*unit.when, *unit.read_by}) for unit in self.units]
         order: list[int] = []
         while len(order) < len(self.units):
-            ready = [i for i, need in enumerate(needs) if i not in order and need <= set(order)]
+            waiting = [index for index in range(len(self.units)) if index not in order]
+            ready = [index for index in waiting if needs[index] <= set(order)]
             if not ready:
-                raise ValueError("conditions look at each other in a circle")
+                raise CircleError(self.units[waiting[0]].axes[0])
             order.append(ready[0])
         return tuple(order)
 
+    def units_of(self, names: Iterable[str]) -> set[int]:
+        """The units that decide the values of fields: an attention decides its options, a dataset its image size."""
+        names = sources_of(names)
+        return {index for index, unit in enumerate(self.units) if names & set(unit.names)}
+
     def __iter__(self) -> Iterator[Combination]:
-        yield from self._visit(0, [NO_ROW] * len(self.units), {})
+        if self.order == tuple(range(len(self.units))):
+            yield from self._visit(0, [NO_ROW] * len(self.units), {})
+        else:
+            yield from sorted(self._visit(0, [NO_ROW] * len(self.units), {}), key=lambda found: found.rows)
 
     def _visit(self, position: int, rows: list[int], assigned: dict[str, Any]) -> Iterator[Combination]:
         if position == len(self.order):
@@ -96,17 +118,48 @@ class Combinations:
             yield from self._visit(position + 1, rows, {**assigned, **unit.row(choice)})
 
     def _applies(self, unit: Unit, assigned: Mapping[str, Any]) -> bool:
-        if not unit.when:
+        if not unit.when and not unit.read_by:
             return True
         values = resolve_values(self.spec, assigned)
-        return all(values[name] in allowed for name, allowed in unit.when.items())
+        return holds(unit.when, values) and holds(unit.read_by, values)
 
 
-def sources_of(names: Mapping[str, Any]) -> set[str]:
-    """The fields that decide the values of `names`: a dataset knows its image size, an attention its options."""
+class CircleError(ValueError):
+    """Conditions of axes look at each other in a circle."""
+
+    def __init__(self, axis: Axis) -> None:
+        self.axis = axis
+        super().__init__(f"the condition of {axis.name} depends on {axis.name} itself")
+
+
+def holds(condition: Condition, values: Mapping[str, Any]) -> bool:
+    """Whether every field of `condition` has one of the values it may have."""
+    return all(values[name] in allowed for name, allowed in condition.items())
+
+
+def option_owners(option: str) -> tuple[str, ...]:
+    """The attentions that read a model field such as `reattention_last`."""
+    return tuple(name for name, info in ATTENTIONS.items() if option in info.options)
+
+
+def sources_of(names: Iterable[str]) -> set[str]:
+    """`names` and the fields that decide them where the spec does not."""
     found = set(names)
     if found & ATTENTION_OPTIONS:
         found.add("attention")
-    if found & {"img_size", "num_classes", "in_chans", "test_fraction"}:
+    if found & FILLED_FROM_CATALOG:
         found.add("name")
     return found
+
+
+def combination_path(combinations: Combinations, rows: Mapping[int, int], names: Iterable[str]) -> YamlPath:
+    """Where the first of the fields `names` that the spec gives stands: as an axis in these rows, else in a section."""
+    names = tuple(names)
+    for name in names:
+        for index, unit in enumerate(combinations.units):
+            axis = next((axis for axis in unit.axes if axis.name == name), None)
+            if axis is not None and rows.get(index, NO_ROW) != NO_ROW:
+                return (*axis.path, rows[index])
+    sections = combinations.spec.sections
+    given = ((section, name) for name in names for section, content in sections.items() if name in content)
+    return next(given, ())

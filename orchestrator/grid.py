@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from orchestrator.cell_values import ParamCount, TrialFactory, resolve_values
-from orchestrator.combinations import NO_ROW, Combination, Combinations
+from orchestrator.cell_rules import cell_problems
+from orchestrator.cell_values import ParamCount, TrialFactory, Values, resolve_values
+from orchestrator.combinations import NO_ROW, Combination, Combinations, combination_path
 from orchestrator.cost import num_params
-from orchestrator.errors import SpecError, SpecProblem
-from orchestrator.spec import MatchParams, SweepSpec
+from orchestrator.counting import Counting
+from orchestrator.errors import SpecError, SpecProblem, TrainingError
+from orchestrator.grid_warnings import GridWarnings
+from orchestrator.sweep_spec import MatchParams, SweepSpec
 from orchestrator.trial import Cell, Trial
+
+Found = tuple[tuple[str, ...], str, str]
+"""The fields a problem is about, its message, and a hint or nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Grid:
     num_collapsed: int = 0
     """Combinations that are the same cell as an earlier one."""
 
-    @property
+    @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """The trials of all cells in order; every cell has every seed."""
         return tuple(trial for cell in self.cells for trial in cell.trials)
@@ -50,39 +56,85 @@ def expand_grid(spec: SweepSpec, count_params: ParamCount = num_params) -> Grid:
         count_params: counts the parameters of a trial for `match_params`; the default knows the catalog's attentions.
 
     Raises:
-        SpecError: the grid is empty, or a cell cannot be built.
+        SpecError: the grid is empty, or a cell cannot be built; all problems at once.
     """
     combinations = Combinations(spec)
-    factory = TrialFactory(count_params)
-    ordered = sorted(combinations, key=lambda combination: combination.rows)
-    cells: dict[str, Cell] = {}
-    num_excluded = num_collapsed = 0
-    for combination in ordered:
-        values = resolve_values(spec, combination.assigned)
-        if isinstance(values["embed_dim"], MatchParams):
-            values["embed_dim"] = factory.matched_width(values)
-        if any(all(values[name] in allowed for name, allowed in rule.items()) for rule in spec.exclude):
-            num_excluded += 1
-            continue
-        trials = tuple(factory.trial(values, seed) for seed in spec.seeds)
-        cell = Cell(trials[0].cell_id, _axes_of(combinations, combination, values), trials)
-        if cell.cell_id in cells:
-            num_collapsed += 1
-        else:
-            cells[cell.cell_id] = cell
-    if not cells:
-        raise SpecError(spec.source_path, [SpecProblem("no cell is left after exclude:", 1, 1)], spec.source_text)
-    return Grid(spec.axis_names, tuple(cells.values()), (), num_excluded, num_collapsed)
-
-
-def _axes_of(combinations: Combinations, combination: Combination, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Axis to resolved value; None where the axis does not apply."""
-    found: dict[str, Any] = {}
-    for unit, row in zip(combinations.units, combination.rows, strict=True):
-        found.update((name, None if row == NO_ROW else values[name]) for name in unit.names)
-    return found
+    expansion = _Expansion(spec, combinations, TrialFactory(count_params), GridWarnings(combinations))
+    for combination in combinations:
+        expansion.add(combination)
+    if not expansion.cells and not expansion.problems:
+        line, column = spec.place(("exclude",), key=True)
+        expansion.problems[SpecProblem("no cell is left", line, column, "exclude: removes every one")] = None
+    if expansion.problems:
+        raise SpecError(spec.source_path, list(expansion.problems), spec.source_text)
+    return Grid(
+        axes=spec.axis_names,
+        cells=tuple(cell for _, cell in expansion.cells.values()),
+        warnings=expansion.warnings.texts(),
+        num_excluded=len(expansion.excluded),
+        num_collapsed=expansion.warnings.num_collapsed,
+    )
 
 
 def count_trials(spec: SweepSpec) -> int:
-    """At most how many trials `spec` has; nothing is built."""
-    return len(expand(spec))
+    """At most how many trials `spec` has; no cell is visited, so a million cost no more than ten.
+
+    Exclusions and conditions are subtracted, cells that turn out equal are not.
+    """
+    return Counting(Combinations(spec)).count() * len(spec.seeds)
+
+
+@dataclass
+class _Expansion:
+    """What one walk over the combinations finds."""
+
+    spec: SweepSpec
+    combinations: Combinations
+    factory: TrialFactory
+    warnings: GridWarnings
+    cells: dict[tuple[Any, ...], tuple[Combination, Cell]] = field(default_factory=dict)
+    excluded: set[tuple[Any, ...]] = field(default_factory=set)
+    problems: dict[SpecProblem, None] = field(default_factory=dict)
+
+    def add(self, combination: Combination) -> None:
+        values = resolve_values(self.spec, combination.assigned)
+        problems = [(rule.fields, message, hint) for rule, message, hint in cell_problems(values)]
+        if not problems and isinstance(values["embed_dim"], MatchParams):
+            problems = self._match_width(values)
+        key = tuple(values.values())
+        if self.warnings.see_exclusions(values):
+            self.excluded.add(key)
+        elif problems:
+            self._report(combination, problems)
+        else:
+            self.warnings.see_cell(combination, values)
+            if key in self.cells:
+                self.warnings.see_equal(self.cells[key][0], combination)
+            else:
+                self._add_cell(key, combination, values)
+
+    def _match_width(self, values: Values) -> list[Found]:
+        try:
+            values["embed_dim"] = self.factory.matched_width(values)
+        except TrainingError as error:
+            return [(("attention",), str(error), "")]
+        except ValueError as error:
+            return [(("embed_dim",), f"match_params cannot count parameters: {error}", "give the width as a number")]
+        return []
+
+    def _add_cell(self, key: tuple[Any, ...], combination: Combination, values: Values) -> None:
+        try:
+            trials = tuple(self.factory.trial(values, seed) for seed in self.spec.seeds)
+        except TrainingError as error:
+            self._report(combination, [(("attention",), str(error), "")])
+            return
+        axes: dict[str, Any] = {}
+        for unit, row in zip(self.combinations.units, combination.rows, strict=True):
+            axes.update((name, None if row == NO_ROW else values[name]) for name in unit.names)
+        self.cells[key] = combination, Cell(trials[0].cell_id, axes, trials)
+
+    def _report(self, combination: Combination, found: list[Found]) -> None:
+        for fields, message, hint in found:
+            path = combination_path(self.combinations, dict(enumerate(combination.rows)), fields)
+            line, column = self.spec.place(path)
+            self.problems[SpecProblem(message, line, column, hint or None)] = None

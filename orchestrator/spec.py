@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.errors import SpecError, SpecProblem
+from orchestrator.spec_checks import check_spec
 from orchestrator.spec_findings import Findings
 from orchestrator.spec_reader import read_spec
+from orchestrator.spec_writer import dump_spec
 from orchestrator.strict_yaml import MAX_BYTES, compose
-from orchestrator.sweep import Axis, MatchParams, Resources, SweepSpec, Tracking
+from orchestrator.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
 
-__all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "load_spec", "loads_spec"]
+__all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "dump_spec", "load_spec", "loads_spec"]
 
 
 def load_spec(path: Path) -> SweepSpec:
@@ -31,6 +33,8 @@ def loads_spec(text: str, path: str = "<text>") -> SweepSpec:
     findings = Findings(compose(text, path))
     findings.problems.extend(findings.document.problems)
     spec = read_spec(findings, path=path, source=text)
+    if findings.is_grid_known:
+        check_spec(findings, spec)
     if findings.problems:
         raise SpecError(path, findings.problems, text)
     return spec

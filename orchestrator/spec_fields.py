@@ -90,13 +90,18 @@ class Field:
     @property
     def allowed(self) -> str:
         """What is allowed, in words."""
-        own = ", or a class of your own as package.module:Class" if self.name == "attention" else ""
+        own = ", or a class of your own as package.module:Class" if self.takes_own_class else ""
         return ", ".join(self.known_names) + own if self.known_names else self.type.allowed
 
     @property
     def known_names(self) -> tuple[str, ...]:
         """The names of the catalog, for a field that holds one of them."""
         return {"attention": tuple(ATTENTIONS), "name": tuple(DATASETS)}.get(self.name, ())
+
+    @property
+    def takes_own_class(self) -> bool:
+        """Whether a class of the user's own may stand in place of a name of the catalog."""
+        return self.name == "attention"
 
     @property
     def kind(self) -> str:
@@ -112,7 +117,7 @@ class Field:
         value = self.type.convert(value)
         if value == "":
             raise ValueError("text that is not empty")
-        is_own = self.name == "attention" and is_dotted_attention(value)
+        is_own = self.takes_own_class and is_dotted_attention(value)
         if self.known_names and value not in self.known_names and not is_own:
             raise ValueError(self.allowed)
         return value
@@ -146,14 +151,15 @@ def _limits_in_words(option: Mapping[str, Any]) -> str:
     return " " + " and ".join(limits) if limits else ""
 
 
-def _descriptions(cls: type) -> dict[str, str]:
+def read_descriptions(cls: type) -> dict[str, str]:
     """The text under each field of a dataclass."""
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
     for statement, after in zip(body.body, body.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
-            assert isinstance(statement.target, ast.Name) and isinstance(after.value, ast.Constant)
+            assert isinstance(statement.target, ast.Name)
+            assert isinstance(after.value, ast.Constant)
             found[statement.target.id] = " ".join(str(after.value.value).split())
     return found
 
@@ -161,7 +167,7 @@ def _descriptions(cls: type) -> dict[str, str]:
 def _read_fields() -> dict[str, Field]:
     found = {}
     for section, cls in trial.SECTIONS.items():
-        hints, descriptions = typing.get_type_hints(cls, include_extras=True), _descriptions(cls)
+        hints, descriptions = typing.get_type_hints(cls, include_extras=True), read_descriptions(cls)
         for f in dataclasses.fields(cls):
             if f.name in SET_BY_ORCH:
                 continue

@@ -19,6 +19,8 @@ class Findings:
     problems: list[SpecProblem] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     """Fields some value of which could not be read; later checks leave them alone."""
+    is_grid_known: bool = True
+    """False where a condition or an exclusion could not be read, so that it is not known which cells there are."""
 
     def report(self, path: YamlPath, message: str, hint: str | None = None, *, key: bool = False) -> None:
         """Adds a problem at the value at `path`, or at its key."""
@@ -54,6 +56,7 @@ class Findings:
         found = find_field(written)
         if found is None:
             self.report(path, f"unknown field {written!r}", _suggest_field(written, section), key=True)
+            self.broken.update(filter(None, [nearest(written.rpartition(".")[2], FIELDS)]))
         return found
 
     def value(self, path: YamlPath, field: Field, value: Any) -> tuple[Any, ...]:

@@ -12,10 +12,10 @@ from typing import Any, TypeVar, get_type_hints
 from orchestrator.axis_reader import read_axes, read_exclude, read_zips
 from orchestrator.spec_fields import FIELDS, ValueType
 from orchestrator.spec_findings import Findings, show
-from orchestrator.sweep import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
+from orchestrator.sweep_spec import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
+from orchestrator.trial import SECTIONS
 
 KEYS = ("name", "axes", "zip", "exclude", "seeds", "model", "data", "train", "resources", "tracking")
-SECTIONS = ("model", "data", "train")
 MAX_SEEDS = 10_000
 MAX_SEED = 2**63 - 1
 
@@ -28,7 +28,7 @@ def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
     if not isinstance(content, dict):
         what = "the file is empty" if content is None else f"a spec is a mapping of keys to values, not {show(content)}"
         findings.report((), what, f"keys: {', '.join(KEYS)}")
-        findings.broken.update(FIELDS)
+        findings.is_grid_known = False
         return SweepSpec(name="", source_path=path, source_text=source, marks=marks)
     _check_top_keys(findings, content)
     sections = {section: _read_section(findings, section, content.get(section)) for section in SECTIONS}
@@ -173,7 +173,8 @@ def _read_settings(findings: Findings, key: str, cls: type[Settings], value: Any
 def _check_resources(findings: Findings, resources: Resources) -> None:
     if resources.workers != 1:
         message = f"workers cannot be {resources.workers}"
-        findings.report(("resources", "workers"), message, "this version trains a trial in one process; write workers: 1")
+        hint = "this version trains a trial in one process; write workers: 1"
+        findings.report(("resources", "workers"), message, hint)
     if resources.gpus > 1 and not resources.gpus.is_integer():
         message = f"gpus cannot be {resources.gpus:g}"
         findings.report(("resources", "gpus"), message, "above 1 only whole GPUs are allowed")

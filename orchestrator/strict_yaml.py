@@ -122,19 +122,19 @@ class _Fatal(Exception):
 class _Builder:
     """Builds values from parser events, one node at a time, so that a limit stops the parser itself."""
 
-    events: Iterator[events.Event]
+    stream: Iterator[events.Event]
     marks: dict[YamlPath, Mark] = field(default_factory=dict)
     problems: list[SpecProblem] = field(default_factory=list)
     num_nodes: int = 0
 
     def document(self) -> Document:
-        next(self.events)  # the start of the stream
-        start = next(self.events)
+        next(self.stream)  # the start of the stream
+        start = next(self.stream)
         if isinstance(start, events.StreamEndEvent):
             return Document(None, {(): Mark(1, 1, 1, 1)})
-        value = self.node(next(self.events), (), None)
-        next(self.events)  # the end of the document
-        after = next(self.events)
+        value = self.node(next(self.stream), (), None)
+        next(self.stream)  # the end of the document
+        after = next(self.stream)
         if not isinstance(after, events.StreamEndEvent):
             raise _Fatal(self.problem(after, "a second document begins here", "a spec is one document; remove '---'"))
         return Document(value, self.marks, tuple(self.problems))
@@ -145,19 +145,17 @@ class _Builder:
             raise _Fatal(self.problem(event, f"more than {MAX_NODES:,} values", "a spec is a page of text"))
         if len(path) > MAX_DEPTH:
             raise _Fatal(self.problem(event, f"nested more than {MAX_DEPTH} levels deep", None))
-        place, key_place = event.start_mark, (key or event).start_mark
-        self.marks[path] = Mark(place.line + 1, place.column + 1, key_place.line + 1, key_place.column + 1)
+        self.marks[path] = Mark(*_place(event), *_place(key or event))
         if isinstance(event, events.AliasEvent):
             self.refuse(event, f"alias *{event.anchor}", "write the value out; aliases are not supported")
             return None
+        if isinstance(event, events.ScalarEvent):
+            return self.scalar(event)
+        assert isinstance(event, events.CollectionStartEvent)
         self.check_properties(event)
-        if isinstance(event, events.MappingStartEvent):
-            return self.mapping(path)
-        if isinstance(event, events.SequenceStartEvent):
-            return self.sequence(path)
-        return self.scalar(event)
+        return self.mapping(path) if isinstance(event, events.MappingStartEvent) else self.sequence(path)
 
-    def check_properties(self, event: events.Event) -> None:
+    def check_properties(self, event: events.ScalarEvent | events.CollectionStartEvent) -> None:
         if event.tag is not None:
             self.refuse(event, f"tag {event.tag}", "tags are not supported; write the plain value")
         if event.anchor is not None:
@@ -166,21 +164,21 @@ class _Builder:
     def mapping(self, path: YamlPath) -> dict[str, Any]:
         content: dict[str, Any] = {}
         places: dict[str, events.Event] = {}
-        while not isinstance(event := next(self.events), events.MappingEndEvent):
-            key = self.key(event, path)
+        while not isinstance(event := next(self.stream), events.MappingEndEvent):
+            key = self.key(event)
             if key in places:
-                first = places[key].start_mark
-                where = f"it already stands in line {first.line + 1}, column {first.column + 1}"
+                line, column = _place(places[key])
+                where = f"it already stands in line {line}, column {column}"
                 self.refuse(event, f"duplicate key {key!r}", f"{where}; keep one of the two")
                 mark, num_problems = dict(self.marks), len(self.problems)
-                self.node(next(self.events), (*path, key), event)
+                self.node(next(self.stream), (*path, key), event)
                 self.marks, self.problems = mark, self.problems[:num_problems]
                 continue
             places[key] = event
-            content[key] = self.node(next(self.events), (*path, key), event)
+            content[key] = self.node(next(self.stream), (*path, key), event)
         return content
 
-    def key(self, event: events.Event, path: YamlPath) -> str:
+    def key(self, event: events.Event) -> str:
         if not isinstance(event, events.ScalarEvent):
             raise _Fatal(self.problem(event, "a key must be a single word", "write 'key: value'"))
         self.check_properties(event)
@@ -191,11 +189,12 @@ class _Builder:
 
     def sequence(self, path: YamlPath) -> list[Any]:
         content: list[Any] = []
-        while not isinstance(event := next(self.events), events.SequenceEndEvent):
+        while not isinstance(event := next(self.stream), events.SequenceEndEvent):
             content.append(self.node(event, (*path, len(content)), None))
         return content
 
-    def scalar(self, event: events.Event) -> Any:
+    def scalar(self, event: events.ScalarEvent) -> Any:
+        self.check_properties(event)
         if event.style is not None or event.tag is not None:
             return event.value
         try:
@@ -207,7 +206,14 @@ class _Builder:
         self.problems.append(self.problem(event, message, hint))
 
     def problem(self, event: events.Event, message: str, hint: str | None) -> SpecProblem:
-        return SpecProblem(message, event.start_mark.line + 1, event.start_mark.column + 1, hint)
+        return SpecProblem(message, *_place(event), hint)
+
+
+def _place(event: events.Event) -> tuple[int, int]:
+    """Line and column, from 1."""
+    mark = event.start_mark
+    assert mark is not None  # events of text that was parsed have one
+    return mark.line + 1, mark.column + 1
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> SpecProblem:
@@ -231,9 +237,9 @@ def _line_and_column(text: str, position: int) -> tuple[int, int]:
 class _Dumper(yaml.SafeDumper):
     """Quotes exactly the text that the core schema would read as something else."""
 
-    yaml_implicit_resolvers: Mapping[str, Any] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML declares it for instances
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the name is PyYAML's
         return True
 
 

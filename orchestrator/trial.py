@@ -34,7 +34,8 @@ class _Section:
     """Numbers take the type their field declares, so 12 and 12.0 are one value."""
 
     def __post_init__(self) -> None:
-        for name, hint in _field_types(type(self)).items():
+        cls: type = type(self)
+        for name, hint in _field_types(cls).items():
             object.__setattr__(self, name, _as_declared(getattr(self, name), hint))
 
 

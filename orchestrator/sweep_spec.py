@@ -11,19 +11,20 @@ from annotated_types import Ge
 
 from orchestrator.strict_yaml import Mark, YamlPath
 
+SWEEP_NAME_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 SWEEP_NAME_RULE = "1 to 80 letters, digits, '.', '_' and '-', the first a letter or a digit, without '..'"
 
 
 def is_sweep_name(name: str) -> bool:
     """Whether `name` follows `SWEEP_NAME_RULE`."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name) is not None and ".." not in name
+    return re.fullmatch(SWEEP_NAME_PATTERN, name) is not None
 
 
 @dataclass(frozen=True)
 class MatchParams:
     """A width that is computed: the parameter count comes nearest to that of `reference`, all else as in the cell."""
 
-    reference: Mapping[str, Any]
+    reference: Mapping[str, Any] = field(hash=False)
     """Model fields in which the reference differs from the cell; `embed_dim` is one of them."""
 
 
@@ -98,6 +99,11 @@ class SweepSpec:
     def all_axes(self) -> tuple[Axis, ...]:
         """The axes that multiply, then the zipped ones."""
         return (*self.axes, *(axis for group in self.zips for axis in group))
+
+    @property
+    def sections(self) -> dict[str, Mapping[str, Any]]:
+        """The fields the file gives, by section."""
+        return {"model": self.model, "data": self.data, "train": self.train}
 
     @property
     def given(self) -> dict[str, Any]:

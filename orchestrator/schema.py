@@ -1,0 +1,110 @@
+"""Nothing in; the JSON Schema of a spec file out, for editors that complete and explain what one types.
+
+Only words on which draft 7 and later agree, because editors read draft 7. What looks at two fields at once is left to
+`orch plan`.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import Any
+
+from orchestrator.spec_fields import FIELDS, Field, ValueType, read_descriptions
+from orchestrator.spec_reader import MAX_SEED, MAX_SEEDS
+from orchestrator.sweep_spec import SWEEP_NAME_PATTERN, SWEEP_NAME_RULE, Resources, Tracking
+from orchestrator.trial import SECTIONS
+
+OWN_ATTENTION_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+Schema = dict[str, Any]
+
+
+def json_schema() -> Schema:
+    """The schema as `orch schema` prints it."""
+    zipped = _every_field("list", minProperties=1)
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "A sweep of orch",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "pattern": SWEEP_NAME_PATTERN, "description": f"Name: {SWEEP_NAME_RULE}."},
+            "axes": _every_field("axis", description="The question: every combination of the values is a cell."),
+            "zip": {"anyOf": [zipped, _list(zipped)], "description": "Axes of equal length that advance together."},
+            "exclude": _list(_ref("condition"), description="A cell goes when all fields of a rule agree with it."),
+            "seeds": _seeds(),
+            **{section: _section(section) for section in SECTIONS},
+            "resources": _settings(Resources, "What a trial takes of the machine; changes no number."),
+            "tracking": _settings(Tracking, "Where numbers are mirrored to."),
+        },
+        "definitions": {"condition": _every_field("some", minProperties=1), **_definitions()},
+    }
+
+
+def _definitions() -> Schema:
+    found: Schema = {}
+    for field in FIELDS.values():
+        found[field.name] = {**_value(field), "description": field.description}
+        if not field.is_hashed:
+            continue
+        values = _list(_axis_value(field), minItems=1)
+        conditional = _object({"values": values, "when": _ref("condition")}, required=["values"])
+        found[f"axis.{field.name}"] = {"anyOf": [values, conditional], "description": field.description}
+        found[f"list.{field.name}"] = {**values, "description": field.description}
+        either = [_ref(field.name), _list(_ref(field.name), minItems=1)]
+        found[f"some.{field.name}"] = {"anyOf": either, "description": field.description}
+    return found
+
+
+def _every_field(kind: str, **more: Any) -> Schema:
+    """A mapping of fields that tell cells apart, by short name or dotted path."""
+    hashed = [field for field in FIELDS.values() if field.is_hashed]
+    return _object({name: _ref(f"{kind}.{f.name}") for f in hashed for name in (f.name, f.path)}, **more)
+
+
+def _section(section: str) -> Schema:
+    description = " ".join((SECTIONS[section].__doc__ or "").split())
+    fields = [field for field in FIELDS.values() if field.section == section]
+    return _object({field.name: _ref(field.name) for field in fields}, description=description)
+
+
+def _value(field: Field) -> Schema:
+    if not field.known_names:
+        return field.type.schema
+    names = {"enum": list(field.known_names)}
+    return {"anyOf": [names, {"type": "string", "pattern": OWN_ATTENTION_PATTERN}]} if field.takes_own_class else names
+
+
+def _axis_value(field: Field) -> Schema:
+    if field.name != "embed_dim":
+        return _ref(field.name)
+    fields = [f for f in FIELDS.values() if f.section == "model" and f.name != "attention"]
+    reference = _object({name: _ref(f.name) for f in fields for name in (f.name, f.path)}, minProperties=1)
+    reference["description"] = "A width whose parameter count is nearest to this reference, all else as in the cell."
+    return {"anyOf": [_ref(field.name), _object({"match_params": reference}, required=["match_params"])]}
+
+
+def _seeds() -> Schema:
+    count = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
+    seed = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
+    listed = _list(seed, minItems=1, uniqueItems=True)
+    return {"anyOf": [count, listed], "description": "Replicates of every cell: how many, or which."}
+
+
+def _settings(cls: type[Resources] | type[Tracking], description: str) -> Schema:
+    hints, told = typing.get_type_hints(cls, include_extras=True), read_descriptions(cls)
+    content = {name: {**ValueType(hint).schema, "description": told[name]} for name, hint in hints.items()}
+    return _object(content, description=description)
+
+
+def _object(properties: Schema, **more: Any) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": properties, **more}
+
+
+def _list(items: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": items, **more}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/definitions/{name}"}

@@ -1,0 +1,46 @@
+"""A `SweepSpec` in; YAML that reads back as the same spec out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.strict_yaml import dump
+from orchestrator.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
+
+
+def dump_spec(spec: SweepSpec) -> str:
+    """`spec` as YAML; `loads_spec` of it is equal to `spec`. Comments but the question are lost."""
+    content: dict[str, Any] = {"name": spec.name}
+    if spec.axes:
+        content["axes"] = {axis.name: _axis(axis) for axis in spec.axes}
+    if spec.zips:
+        content["zip"] = [{axis.name: _axis(axis) for axis in group} for group in spec.zips]
+    if spec.exclude:
+        content["exclude"] = [_conditions(rule) for rule in spec.exclude]
+    is_count = spec.seeds == tuple(range(len(spec.seeds)))
+    content["seeds"] = len(spec.seeds) if is_count else list(spec.seeds)
+    content |= {section: dict(fields) for section, fields in spec.sections.items() if fields}
+    content |= _changed("resources", spec.resources, Resources()) | _changed("tracking", spec.tracking, Tracking())
+    header = f"# Question: {spec.question}\n" if spec.question else ""
+    return header + dump(content)
+
+
+def _axis(axis: Axis) -> Any:
+    values = [_value(value) for value in axis.values]
+    return {"values": values, "when": _conditions(axis.when)} if axis.when else values
+
+
+def _value(value: Any) -> Any:
+    return {"match_params": dict(value.reference)} if isinstance(value, MatchParams) else value
+
+
+def _conditions(rule: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    return {name: allowed[0] if len(allowed) == 1 else list(allowed) for name, allowed in rule.items()}
+
+
+def _changed(key: str, settings: Resources | Tracking, default: Resources | Tracking) -> dict[str, Any]:
+    content, usual = dataclasses.asdict(settings), dataclasses.asdict(default)
+    changed = {name: value for name, value in content.items() if value != usual[name]}
+    return {key: changed} if changed else {}
