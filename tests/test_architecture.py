@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -24,8 +27,19 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("trial",),
     ("cost",),
     ("strict_yaml",),
-    ("sweep", "sweep_spec", "spec_fields", "spec_findings", "axis_reader", "spec_reader", "spec"),
-    ("cell_values", "combinations", "grid"),
+    ("sweep_spec", "spec_fields"),
+    ("cell_values", "cell_rules", "combinations", "counting", "grid_warnings", "grid"),
+    (
+        "spec_findings",
+        "spec_checks",
+        "axis_reader",
+        "spec_reader",
+        "spec_writer",
+        "spec",
+        "spec_schema",
+        "spec_writer",
+        "starter",
+    ),
     ("record",),
     ("provenance",),
     ("durable",),
@@ -39,7 +53,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 )
 """In the order data flows: a file imports from its own room and from earlier ones."""
 
-VIEWS_READ = {"__init__", "errors", "redact", "catalog", "trial", "sweep", "record", "durable", "results", "views"}
+VIEWS_READ = {"__init__", "errors", "redact", "catalog", "trial", "sweep_spec", "record", "durable", "results", "views"}
 """What `views/` may know: records, and nothing of how they came about."""
 
 LIBRARY_HOMES = {
@@ -56,6 +70,8 @@ LIBRARY_HOMES = {
     "ray": ("tuning/ray_tune.py",),
     "optuna": ("tuning/search.py",),
     "mlflow": ("tuning/tracking.py",),
+    "alembic": ("tuning/tracking.py",),
+    "sqlalchemy": ("tuning/tracking.py",),
     "pandas": ("views/",),
     "matplotlib": ("views/",),
     "scipy": ("views/",),
@@ -64,13 +80,26 @@ LIBRARY_HOMES = {
     "rich": ("cli", "tuning/live.py"),
 }
 
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "annotated_types": "annotated-types",
+    "sklearn": "scikit-learn",
+    "triton": "torch",
+    "yaml": "pyyaml",
+}
+"""What to install for a library, where the two are named differently."""
+
+DECLARED = {
+    re.split(r"[\[<>=]", requirement)[0].lower()
+    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+}
+
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "misc"}
 MAX_LINES = 300
-WITHOUT_OWN_TESTS = {
-    "__init__.py": "names and version only",
-    "__main__.py": "one call; tests/test_packaging.py runs it",
+TESTED_ELSEWHERE = {
+    "__main__.py": "test_packaging.py",
 }
-"""Modules without a test file of their own, and why."""
+"""Modules without a `test_<name>*.py` of their own, and the file that tests them."""
 
 
 def package_files() -> list[str]:
@@ -138,6 +167,12 @@ def home_complaints(source: str, file: str) -> list[str]:
     ]
 
 
+def undeclared(source: str, file: str) -> set[str]:
+    """Libraries that `file` imports and `pyproject.toml` does not ask for."""
+    libraries = {name.partition(".")[0] for name in imports(source, file)} - set(sys.stdlib_module_names)
+    return {library for library in libraries - {"orchestrator"} if DISTRIBUTIONS.get(library, library) not in DECLARED}
+
+
 def size_and_name_complaints(source: str, file: str) -> list[str]:
     lines, stem = source.count("\n"), Path(file).stem
     complaints = [f"{file} has {lines} lines, more than {MAX_LINES}: it wants to be two"] if lines > MAX_LINES else []
@@ -150,6 +185,15 @@ def size_and_name_complaints(source: str, file: str) -> list[str]:
 def test_a_file_imports_only_what_stands_before_it_and_libraries_at_home(file: str) -> None:
     source = (PACKAGE / file).read_text()
     assert layer_complaints(source, file) + home_complaints(source, file) == []
+
+
+def test_every_imported_library_is_declared() -> None:
+    found = {file: undeclared((PACKAGE / file).read_text(), file) for file in package_files()}
+    assert {file: libraries for file, libraries in found.items() if libraries} == {}
+
+
+def test_the_guard_of_declared_libraries_can_fail() -> None:
+    assert undeclared("import yaml, numpy, os\nfrom flask import Flask", "cli.py") == {"flask"}
 
 
 def test_files_import_each_other_in_no_circle() -> None:
@@ -195,15 +239,22 @@ def test_the_size_and_name_guards_can_fail() -> None:
     assert size_and_name_complaints("\n" * 300, "orchestrator/miscible.py") == []
 
 
+def only_names(file: str) -> bool:
+    """Whether `file` is an `__init__.py` that defines nothing of its own."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return file.endswith("__init__.py") and not any(
+        isinstance(node, kinds) for node in ast.walk(ast.parse((PACKAGE / file).read_text()))
+    )
+
+
 def modules_without_tests(files: list[str], tests: list[str]) -> list[str]:
-    """Modules for which no `test_<name>*.py` stands in the mirrored folder."""
+    """Modules for which no `test_<name>*.py` stands in the mirrored folder, nor the file that tests them instead."""
     missing = []
     for file in files:
         path = Path(file)
         beginning = (path.parent / f"test_{path.stem}").as_posix()
-        if path.name not in WITHOUT_OWN_TESTS and not any(
-            test == f"{beginning}.py" or test.startswith(f"{beginning}_") for test in tests
-        ):
+        own = [test for test in tests if test == f"{beginning}.py" or test.startswith(f"{beginning}_")]
+        if not own and not only_names(file) and TESTED_ELSEWHERE.get(file) not in tests:
             missing.append(file)
     return missing
 
