@@ -1,23 +1,27 @@
 """A split and a trial in; normalised float32 batches out, each a function of (seed, epoch, step) alone.
 
-The order of an epoch is one stream. What is done to the pixels of a batch is another, one for each step, so a trial
-that goes on at step k sees what it would have seen. Shape suffixes: B batch, C channels, H height, W width.
+The order of an epoch is one stream. What is done to pixels is another: one for each step where a batch is worked on as
+a whole (images in memory, padding, crops, flips and erasing), one for each image where it goes through PIL. So a trial
+that goes on at step k sees what it would have seen, whatever the number of processes.
+Shape suffixes: B batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from orchestrator.seeding import stream_seed
 from orchestrator.training.data import Dataset, Split
 from orchestrator.training.images import PixelImages
-from orchestrator.trial import Trial
-
-Batch = tuple[Tensor, Tensor]
-"""Images, float32 [B, C, img_size, img_size], normalised; labels, int64 [B]."""
+from orchestrator.training.loading import Batch, ImageReader, read_batches
+from orchestrator.training.randomness import seeded_globals
+from orchestrator.training.transforms import ImageFormat, random_erasing
+from orchestrator.trial import TrainConfig, Trial
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -30,59 +34,97 @@ def train_batches(
 ) -> Iterator[Batch]:
     """The training batches of `epoch` (from 1), from `start_step` (from 0) on.
 
+    Each is (images, labels): float32 [B, C, img_size, img_size], normalised; int64 [B].
+
     Args:
-        num_workers: processes that decode images from disk; images in memory need none.
+        num_workers: processes that decode and augment; a batch that is worked on as a whole needs none.
+
+    Raises:
+        DataError: an image cannot be read; the message names it.
+        TrainingError: the recipe asks for a policy that timm does not know.
+    """
+    split, recipe = dataset.train, trial.train
+    order = torch.randperm(len(split), generator=_generator(trial.seed, "order", epoch))
+    num_steps = steps_per_epoch(len(split), recipe.batch_size)
+    rows = order[: num_steps * recipe.batch_size].split(recipe.batch_size)[start_step:]  # type: ignore[no-untyped-call]
+    if _works_on_batches(split, trial):
+        return _pixel_batches(dataset, trial, epoch, start_step, rows)
+    reader = ImageReader(split, _format(dataset, trial), recipe, trial.seed)
+    return read_batches(reader, epoch, rows, num_workers)
+
+
+def eval_batches(split: Split, dataset: Dataset, trial: Trial, *, num_workers: int = 0) -> Iterator[Batch]:
+    """Every image of `split` once, in order, without augmentation; batches as `train_batches` gives them.
 
     Raises:
         DataError: an image cannot be read; the message names it.
     """
-    images = dataset.train.images
-    assert isinstance(images, PixelImages)
-    labels = torch.from_numpy(dataset.train.labels)
-    batch_size = trial.train.batch_size
-    order = torch.randperm(len(labels), generator=_generator(trial.seed, "order", epoch))
-    for step in range(start_step, steps_per_epoch(len(labels), batch_size)):
-        rows = order[step * batch_size : (step + 1) * batch_size]
+    rows = torch.arange(len(split)).split(trial.train.batch_size)  # type: ignore[no-untyped-call]
+    if _has_size(split, trial.model.img_size):
+        return ((_normalise(_pixels(split, part), dataset), _labels(split, part)) for part in rows)
+    return read_batches(ImageReader(split, _format(dataset, trial), None, trial.seed), 0, rows, num_workers)
+
+
+def _works_on_batches(split: Split, trial: Trial) -> bool:
+    recipe = trial.train
+    needs_pil = recipe.random_resized_crop is not None or recipe.auto_augment is not None or recipe.color_jitter > 0
+    return _has_size(split, trial.model.img_size) and not needs_pil
+
+
+def _has_size(split: Split, img_size: int) -> bool:
+    return isinstance(split.images, PixelImages) and split.images.size == (img_size, img_size)
+
+
+def _pixel_batches(
+    dataset: Dataset, trial: Trial, epoch: int, start_step: int, batches: tuple[Tensor, ...]
+) -> Iterator[Batch]:
+    recipe = trial.train
+    for step, rows in enumerate(batches, start=start_step):
         generator = _generator(trial.seed, "augment", epoch, step)
-        pixels_BCHW = images.pixels_NCHW[rows]
-        pixels_BCHW = _random_crop(pixels_BCHW, trial.train.crop_padding, generator)
-        pixels_BCHW = _random_flip(pixels_BCHW, trial.train.hflip, generator)
-        yield _normalise(pixels_BCHW, dataset), labels[rows]
+        pixels_BCHW = _augmented(_pixels(dataset.train, rows), recipe, generator)
+        images_BCHW = _normalise(pixels_BCHW, dataset)
+        if recipe.random_erasing:
+            with seeded_globals(stream_seed(trial.seed, "erase", epoch, step)):
+                random_erasing(recipe)(images_BCHW)
+        yield images_BCHW, _labels(dataset.train, rows)
 
 
-def eval_batches(split: Split, dataset: Dataset, trial: Trial, *, num_workers: int = 0) -> Iterator[Batch]:
-    """Every image of `split` once, in order, without augmentation."""
-    images = split.images
-    assert isinstance(images, PixelImages)
-    labels = torch.from_numpy(split.labels)
-    for rows in torch.arange(len(split)).split(trial.train.batch_size):
-        yield _normalise(images.pixels_NCHW[rows], dataset), labels[rows]
-
-
-def _generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
-    return torch.Generator().manual_seed(stream_seed(seed, purpose, *keys))
-
-
-def _normalise(pixels_BCHW: Tensor, dataset: Dataset) -> Tensor:
-    mean, std = (torch.tensor(values).mul(255)[:, None, None] for values in (dataset.mean, dataset.std))
-    return (pixels_BCHW.float() - mean) / std
+def _augmented(pixels_BCHW: Tensor, recipe: TrainConfig, generator: torch.Generator) -> Tensor:
+    if recipe.crop_padding:
+        pixels_BCHW = _random_crop(pixels_BCHW, recipe.crop_padding, generator)
+    if recipe.hflip:
+        is_flipped = torch.rand(len(pixels_BCHW), generator=generator) < recipe.hflip
+        pixels_BCHW[is_flipped] = pixels_BCHW[is_flipped].flip(3)
+    return pixels_BCHW
 
 
 def _random_crop(pixels_BCHW: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Pad with black and cut each image out again at its own place, uniform over all places."""
-    if padding == 0:
-        return pixels_BCHW
-    batch, _, height, width = pixels_BCHW.shape
-    padded = torch.nn.functional.pad(pixels_BCHW, (padding,) * 4)
-    top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator)
-    rows, columns = top + torch.arange(height), left + torch.arange(width)
-    image_idx = torch.arange(batch)[:, None, None]
-    cropped_BHWC = padded.permute(0, 2, 3, 1)[image_idx, rows[:, :, None], columns[:, None, :]]
-    return cropped_BHWC.permute(0, 3, 1, 2)
+    padded = torch.nn.functional.pad(pixels_BCHW, (padding,) * 4).numpy()
+    places = sliding_window_view(padded, pixels_BCHW.shape[2:], axis=(2, 3))
+    top, left = torch.randint(0, 2 * padding + 1, (2, len(padded)), generator=generator).numpy()
+    # numpy copies a window as a block; torch would gather it pixel by pixel, at five times the cost
+    return torch.from_numpy(places[np.arange(len(padded)), :, top, left])
 
 
-def _random_flip(pixels_BCHW: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    if probability == 0:
-        return pixels_BCHW
-    is_flipped = torch.rand(len(pixels_BCHW), generator=generator) < probability
-    return torch.where(is_flipped[:, None, None, None], pixels_BCHW.flip(3), pixels_BCHW)
+def _normalise(pixels_BCHW: Tensor, dataset: Dataset) -> Tensor:
+    mean, std = (torch.tensor(values).mul(255)[:, None, None] for values in (dataset.mean, dataset.std))
+    return pixels_BCHW.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+
+
+def _pixels(split: Split, rows: Tensor) -> Tensor:
+    """A copy, free to be changed in place."""
+    assert isinstance(split.images, PixelImages)
+    return split.images.pixels_NCHW[rows]
+
+
+def _labels(split: Split, rows: Tensor) -> Tensor:
+    return torch.from_numpy(split.labels[rows.numpy()])
+
+
+def _format(dataset: Dataset, trial: Trial) -> ImageFormat:
+    return ImageFormat(trial.model.img_size, dataset.mean, dataset.std)
+
+
+def _generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
+    return torch.Generator().manual_seed(stream_seed(seed, purpose, *keys))

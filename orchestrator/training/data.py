@@ -1,38 +1,28 @@
 """A data configuration in; the train, val and test splits, their normalisation and their fingerprint, out.
 
-The official test part of a dataset (or a tree named val or test) is the test split. Validation is a fixed stratified
-share of train. Both are the same for every trial.
+The official test part of a dataset (or a tree named val or test) is the test split; a dataset without one gives up a
+fixed stratified share. Validation is a fixed stratified share of train. All are the same for every trial.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from orchestrator.catalog import DATASETS
 from orchestrator.errors import DataError
-from orchestrator.training.images import Images, PixelImages
+from orchestrator.training.images import SMALL_SIDE, PixelImages, Split, channels_first
+from orchestrator.training.sources import LOADERS, Source, fetch_cifar
 from orchestrator.training.split import stratified_share
+from orchestrator.training.transforms import fit_whole
 from orchestrator.trial import DataConfig
 
+__all__ = ["LOADERS", "Dataset", "Split", "load_data", "prepare_data"]
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images and their labels, row by row."""
-
-    images: Images
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: NDArray[np.int64]) -> Split:
-        """The split of `rows`, in that order."""
-        return Split(self.images.take(rows), self.labels[rows])
+NUM_CHECKED = 256
+"""Images of each split that `prepare_data` decodes where decoding all would take long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,52 +37,93 @@ class Dataset:
     """Per channel, pixels in 0..1."""
     std: tuple[float, ...]
     fingerprint: str
-    """Hex digits that change with the content."""
+    """16 hex digits that change with the content."""
 
 
 def load_data(config: DataConfig, img_size: int) -> Dataset:
-    """The dataset that `config` names; the same object for the same configuration in one process.
+    """The dataset that `config` names; the same object for the same arguments in one process. Fetches nothing.
+
+    Small images in memory are resized to `img_size` once where that leaves them small.
 
     Raises:
         DataError: the dataset is missing or broken; the message names the file and what to do.
     """
-    key = (config, config.root)
-    if key not in _LOADED:
-        _LOADED[key] = LOADERS[config.name](config)
-    return _LOADED[key]
-
-
-_LOADED: dict[tuple[DataConfig, str | None], Dataset] = {}
+    return _load(config, config.root, img_size)
 
 
 def prepare_data(config: DataConfig) -> str:
-    """Make sure that the dataset is there and sound, before any trial starts; its fingerprint."""
-    return load_data(config, 0).fingerprint
+    """Find or fetch the dataset and check that it is sound, before any trial starts; returns its fingerprint.
+
+    Every file must be there, every label known, and every split filled. Images in memory have all been decoded; of
+    others, 256 of each split, spread evenly, are.
+
+    Raises:
+        DataError: the dataset is missing or broken; the message names the file and what to do.
+    """
+    _load.cache_clear()
+    if DATASETS[config.name].is_fetched:
+        fetch_cifar(config)
+    data = _assemble(_read(config), config)
+    for split in (data.train, data.val, data.test):
+        if split is not None and not isinstance(split.images, PixelImages):
+            for row in np.linspace(0, len(split) - 1, min(len(split), NUM_CHECKED)).astype(int):
+                split.images[int(row)]
+    return data.fingerprint
 
 
-def _load_digits(config: DataConfig) -> Dataset:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
-    fingerprint = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()[:16]
-    everything = Split(PixelImages(torch.from_numpy(pixels)[:, None]), labels)
-    if config.test_fraction is None:
-        raise DataError("digits have no official test part: data.test_fraction must say the share of it")
-    share = stratified_share(labels, config.test_fraction, "test")
-    train, val = _hold_out(everything.take(share.kept), config.val_fraction)
-    return Dataset(train, val, everything.take(share.held_out), DIGITS_MEAN, DIGITS_STD, fingerprint)
+@lru_cache(maxsize=2)
+def _load(config: DataConfig, root: str | None, img_size: int) -> Dataset:  # noqa: ARG001 - config compares without root
+    return _assemble(_read(config), config, img_size)
 
 
-DIGITS_MEAN, DIGITS_STD = (0.3054,), (0.3762,)
+def _read(config: DataConfig) -> Source:
+    """What the loader finds, checked against the configuration."""
+    source = LOADERS[config.name](config)
+    for split in (source.train, source.test):
+        if split is not None:
+            _check_labels(split, source.name, config.num_classes)
+    num_found = len(np.unique(source.train.labels))
+    if num_found != config.num_classes:
+        raise DataError(
+            f"{source.name} has {num_found} classes with training images, but data.num_classes is {config.num_classes}"
+        )
+    return source
 
 
-def _hold_out(split: Split, fraction: float) -> tuple[Split, Split | None]:
-    if fraction == 0:
-        return split, None
-    share = stratified_share(split.labels, fraction, "val")
+def _check_labels(split: Split, name: str, num_classes: int) -> None:
+    is_legal = (split.labels >= 0) & (split.labels < num_classes)
+    if not is_legal.all():
+        row = int(np.argmin(is_legal))
+        raise DataError(
+            f"{name}: {split.images.name_of(row)} has label {split.labels[row]}, outside 0..{num_classes - 1} "
+            f"(data.num_classes is {num_classes})"
+        )
+
+
+def _assemble(source: Source, config: DataConfig, img_size: int | None = None) -> Dataset:
+    train, test = source.train, source.test
+    if test is None:
+        if config.test_fraction is None:
+            raise DataError(f"{source.name} has no official test part: data.test_fraction must say the share of it")
+        train, test = _hold_out(train, config.test_fraction, "test")
+    val = None
+    if config.val_fraction > 0:
+        train, val = _hold_out(train, config.val_fraction, "val")
+    if img_size is not None:
+        train, test = _resized(train, img_size), _resized(test, img_size)
+        val = _resized(val, img_size) if val is not None else None
+    mean, std = source.statistics
+    return Dataset(train, val, test, mean, std, source.fingerprint)
+
+
+def _hold_out(split: Split, fraction: float, purpose: str) -> tuple[Split, Split]:
+    share = stratified_share(split.labels, fraction, purpose)
     return split.take(share.kept), split.take(share.held_out)
 
 
-LOADERS: Mapping[str, Callable[[DataConfig], Dataset]] = {"digits": _load_digits}
+def _resized(split: Split, img_size: int) -> Split:
+    images = split.images
+    if not isinstance(images, PixelImages) or img_size > SMALL_SIDE or images.size == (img_size, img_size):
+        return split
+    pixels = np.stack([np.asarray(fit_whole(images[row], img_size)) for row in range(len(images))])
+    return Split(PixelImages(channels_first(pixels)), split.labels)

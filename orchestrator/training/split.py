@@ -54,4 +54,5 @@ def _quotas(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
     quotas = np.floor(exact).astype(np.int64)
     num_missing = round(float(counts.sum() * fraction)) - int(quotas.sum())
     quotas[np.argsort(quotas - exact, kind="stable")[: max(0, num_missing)]] += 1
-    return np.clip(quotas, 1, counts - 1)
+    clipped: NDArray[np.int64] = np.clip(quotas, 1, counts - 1)
+    return clipped
