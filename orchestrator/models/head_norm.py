@@ -32,7 +32,7 @@ class HeadNorm(nn.BatchNorm2d):
         checkpoints hold what the plain formulation holds. Computes in the map's dtype.
         """
         dtype = map_BHNN.dtype
-        mean_H, var_H = self.running_mean.to(dtype) - offset_H.detach(), self.running_var.to(dtype)
+        mean_H, var_H = self.running_mean.to(dtype) - offset_H.detach(), self.running_var.to(dtype, copy=True)
         gamma_H, beta_H = self.weight.to(dtype), self.bias.to(dtype)
         if not self.training:
             shifted_BHNN = map_BHNN + (offset_H - self.running_mean)[:, None, None]
