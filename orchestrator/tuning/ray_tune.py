@@ -63,6 +63,13 @@ class TuneTrial(tune.Trainable):
             return {"orch_id": self.trial_key, "orch_event": stop.value, "done": True}
         return {"orch_id": self.trial_key, "orch_event": metrics, "done": False}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing: the trial's own checkpoints are in its folder."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: `reset_config` goes on from the trial's folder."""
+
     def cleanup(self) -> None:
         attempt = getattr(self, "attempt", None)
         if attempt is not None:
@@ -74,6 +81,10 @@ class _Relay(tune.Callback):
 
     def __init__(self, events: queue.Queue[Event | BaseException | None]) -> None:
         self.events = events
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks beside its own state, which nobody reads again; a queue cannot follow."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.events.put(TrialStarted(trial.config["trial_id"]))
@@ -121,6 +132,7 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
 
 def _connect(settings: RunSettings) -> None:
     """Start Ray on this machine, or join the cluster that was named."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters comes back as an event or an exception
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     try:
         if settings.address is None:
@@ -216,5 +228,6 @@ def _build_tuner(
             stop=_StopFile(settings),
             callbacks=[_Relay(events)],
             failure_config=tune.FailureConfig(max_failures=NUM_RESTARTS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
