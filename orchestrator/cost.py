@@ -106,7 +106,7 @@ def matched_embed_dim(trial: Trial, reference: Trial, count: Callable[[Trial], i
     target, heads = count(reference), trial.model.num_heads
 
     def count_at(channels: int) -> int:
-        return count(_with_embed_dim(trial, channels * heads))
+        return count(with_embed_dim(trial, channels * heads))
 
     too_many = 1
     while count_at(too_many) < target:
@@ -121,7 +121,8 @@ def matched_embed_dim(trial: Trial, reference: Trial, count: Callable[[Trial], i
     return nearest * heads
 
 
-def _with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
+def with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
+    """The trial at another width."""
     return dataclasses.replace(trial, model=dataclasses.replace(trial.model, embed_dim=embed_dim))
 
 

@@ -48,8 +48,8 @@ def test_its_start_depends_on_seed_and_block_and_nothing_else(own_attention):
 
 
 def test_it_keeps_its_own_start_and_the_rest_starts_as_with_self_attention(own_attention):
-    source = VALUE_RESIDUAL + "        \n" + "    def reset(self):\n        pass\n"
-    source = source.replace("self.proj = nn", "self.gain = nn.Parameter(torch.full((1,), 7.0))\n        self.proj = nn")
+    gain = "self.gain = nn.Parameter(torch.full((1,), 7.0))\n        "
+    source = VALUE_RESIDUAL.replace("self.proj =", gain + "self.proj =")
     own = build_model(make_trial(attention=own_attention(source))).state_dict()
     assert own["blocks.2.attn.gain"].item() == 7.0
     plain = build_model(make_trial()).state_dict()

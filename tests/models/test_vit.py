@@ -109,7 +109,7 @@ def test_branch_scale_doubles_both_branches_and_leaves_the_norms_input_scale_fre
     scaled = assemble(trial.model, 1, 10, block_scale=0.5).double().eval()
     scaled.load_state_dict(plain.state_dict())
     x = torch.randn(2, 17, 24, dtype=torch.float64)
-    block, doubled = list(plain.blocks)[0], list(scaled.blocks)[0]
+    block, doubled = plain.blocks[0], scaled.blocks[0]
     middle = x + 2.0 * block.attn(block.norm1(x))
     expected = middle + 2.0 * block.mlp(block.norm2(middle))
     torch.testing.assert_close(doubled(x), expected, rtol=1e-5, atol=1e-5)

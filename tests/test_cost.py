@@ -1,0 +1,185 @@
+"""Closed forms against built models and published counts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from orchestrator import cost
+from orchestrator.models import build_model, count_on_meta
+from orchestrator.trial import Trial
+from tests.models.trials import PAPER, make_trial
+
+PUBLISHED_PARAMS = {
+    (12, "self"): 18_507_112,
+    (16, "self"): 24_423_784,
+    (24, "self"): 36_257_128,
+    (32, "self"): 48_090_472,
+    (12, "reattention"): 18_509_272,
+    (16, "reattention"): 24_426_664,
+    (24, "reattention"): 36_261_448,
+    (32, "reattention"): 48_096_232,
+}
+
+
+@st.composite
+def trials(draw: Any) -> Trial:
+    num_heads = draw(st.sampled_from([2, 3, 4]))
+    patch_size = draw(st.sampled_from([2, 3]))
+    model: dict[str, Any] = {
+        "depth": draw(st.integers(1, 4)),
+        "num_heads": num_heads,
+        "embed_dim": num_heads * draw(st.sampled_from([4, 5, 8])),
+        "patch_size": patch_size,
+        "img_size": patch_size * draw(st.integers(1, 4)),
+        "mlp_ratio": draw(st.sampled_from([0.5, 2.7, 3.0, 4.0])),
+        "qkv_bias": draw(st.booleans()),
+        "init_values": draw(st.sampled_from([None, 1e-5])),
+        "global_pool": draw(st.sampled_from(["token", "avg"])),
+        "attention": draw(st.sampled_from(["self", "reattention"])),
+    }
+    if model["attention"] == "reattention":
+        model["reattention_last"] = draw(st.sampled_from([None, 1, 2, 3]))
+        model["reattention_norm"] = draw(st.sampled_from(["batchnorm", "none"]))
+        model["reattention_scale"] = draw(st.sampled_from(["none", "head_dim"]))
+    return make_trial(in_chans=draw(st.sampled_from([1, 3])), num_classes=draw(st.integers(2, 12)), **model)
+
+
+@given(trials())
+@settings(max_examples=40)
+def test_parameters_and_flops_are_those_of_the_built_model(trial):
+    assert count_on_meta(trial) == (cost.num_params(trial), cost.flops(trial))
+
+
+@given(trials())
+@settings(max_examples=10)
+def test_a_forward_pass_on_the_cpu_counts_the_same_for_every_image(trial):
+    model = build_model(trial)
+    shape = (3, trial.data.in_chans, trial.model.img_size, trial.model.img_size)
+    for backend in (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION):
+        with sdpa_kernel(backend), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(shape))
+        assert counter.get_total_flops() == 3 * cost.flops(trial)
+    assert sum(parameter.numel() for parameter in model.parameters()) == cost.num_params(trial)
+
+
+@pytest.mark.parametrize(("depth", "attention"), list(PUBLISHED_PARAMS))
+def test_parameters_are_those_of_the_released_code(depth, attention):
+    trial = make_trial(num_classes=1000, in_chans=3, depth=depth, attention=attention, **PAPER)
+    assert cost.num_params(trial) == PUBLISHED_PARAMS[depth, attention]
+
+
+def test_flops_of_a_vit_s_at_224_pixels_are_the_known_ones():
+    sizes = PAPER | {"depth": 12, "num_heads": 6, "mlp_ratio": 4.0}
+    assert cost.flops(make_trial(num_classes=1000, in_chans=3, **sizes)) / 2e9 == pytest.approx(4.6, abs=0.05)
+
+
+def test_a_users_own_attention_has_no_closed_form():
+    own = make_trial(attention="my_pkg.attn:MyAttention")
+    assert not cost.is_closed_form(own)
+    assert cost.is_closed_form(make_trial(attention="reattention"))
+    for function in (cost.num_params, cost.flops):
+        with pytest.raises(ValueError, match="has no closed form"):
+            function(own)
+    assert cost.memory_mib(own, num_parameters=1000) > cost.activation_mib(own)
+
+
+@given(trials(), st.integers(1, 6), st.integers(1, 40))
+@settings(max_examples=60)
+def test_no_other_width_comes_nearer_to_the_reference(trial, depth, channels):
+    heads = trial.model.num_heads
+    reference = make_trial(depth=depth, num_heads=heads, embed_dim=heads * channels)
+    target = cost.num_params(reference)
+    found = cost.matched_embed_dim(trial, reference)
+
+    def distance(embed_dim: int) -> int:
+        return abs(cost.num_params(cost.with_embed_dim(trial, embed_dim)) - target)
+
+    assert found % heads == 0
+    best = min(range(heads, found + 20 * heads, heads), key=lambda width: (distance(width), width))
+    assert found == best
+
+
+def test_a_model_matches_itself_at_its_own_width():
+    trial = make_trial(depth=32, embed_dim=48)
+    assert cost.matched_embed_dim(trial, trial) == 48
+
+
+def test_a_tie_goes_to_the_smaller_width():
+    trial = make_trial(num_heads=1)
+    reference = make_trial()
+    counts = {1: 10, 2: 20, 4: 40}
+    found = cost.matched_embed_dim(
+        trial,
+        reference,
+        count=lambda t: 30 if t is reference else counts.get(t.model.embed_dim, 15 * t.model.embed_dim),
+    )
+    assert found == 2
+
+
+def saved_mib(trial: Trial) -> float:
+    """What autograd really keeps of one micro-batch: tensors whose first axis holds its prime number of images."""
+    model, batch = build_model(trial), trial.train.batch_size
+    kept: dict[int, Any] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if tensor.ndim > 0 and tensor.shape[0] % batch == 0:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    images = torch.randn(batch, trial.data.in_chans, trial.model.img_size, trial.model.img_size)
+    half = trial.train.precision == "bf16"
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", enabled=half):
+        loss = F.cross_entropy(model(images), torch.zeros(batch, dtype=torch.long))
+    assert loss.requires_grad
+    return sum(size for size, _ in kept.values()) / cost.MIB
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"attention": "self"},
+        {"attention": "self", "init_values": 1e-3},
+        {"attention": "reattention"},
+        {"attention": "reattention", "reattention_last": 1, "reattention_scale": "head_dim"},
+        {"attention": "reattention", "reattention_norm": "none"},
+    ],
+)
+def test_activation_memory_is_what_autograd_keeps_and_one_block_more(model, precision):
+    sizes: dict[str, Any] = {"img_size": 16, "embed_dim": 40, "num_heads": 5, "mlp_ratio": 3.0}
+    train = {"precision": precision, "batch_size": 7}
+    shallow, deep = (make_trial(depth=depth, train=train, **sizes, **model) for depth in (2, 4))
+    one_block = cost.activation_mib(make_trial(depth=3, train=train, **sizes, **model)) - cost.activation_mib(shallow)
+    if "reattention_last" not in model:
+        assert cost.activation_mib(deep) == pytest.approx(saved_mib(deep) + one_block, rel=0.02)
+    growth = cost.activation_mib(deep) - cost.activation_mib(shallow)
+    assert growth == pytest.approx(saved_mib(deep) - saved_mib(shallow), rel=0.02)
+
+
+def test_memory_counts_weights_gradients_moments_copies_and_the_micro_batch():
+    def bytes_per_param(**train: Any) -> float:
+        trial = make_trial(train=train)
+        return (cost.memory_mib(trial) - cost.activation_mib(trial)) * cost.MIB / cost.num_params(trial)
+
+    assert bytes_per_param() == pytest.approx(16)
+    assert bytes_per_param(optimizer="sgd") == pytest.approx(12)
+    assert bytes_per_param(precision="bf16", ema_decay=0.999) == pytest.approx(22)
+    whole, micro = make_trial(train={"batch_size": 64}), make_trial(train={"batch_size": 64, "micro_batch_size": 16})
+    assert cost.activation_mib(whole) == pytest.approx(4 * cost.activation_mib(micro))
+
+
+def test_cost_needs_neither_torch_nor_numpy():
+    code = "import sys, orchestrator.cost; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(cost.__file__).parents[1])
