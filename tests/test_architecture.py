@@ -29,17 +29,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("strict_yaml",),
     ("sweep_spec", "spec_fields"),
     ("cell_values", "cell_rules", "combinations", "counting", "grid_warnings", "grid"),
-    (
-        "spec_findings",
-        "spec_checks",
-        "axis_reader",
-        "spec_reader",
-        "spec_writer",
-        "spec",
-        "spec_schema",
-        "spec_writer",
-        "starter",
-    ),
+    ("spec_findings", "spec_checks", "axis_reader", "spec_reader", "spec_writer", "spec", "schema", "starter"),
     ("record",),
     ("provenance",),
     ("durable",),
@@ -120,7 +110,9 @@ def imports(source: str, file: str) -> Iterator[str]:
             "import_module",
             "__import__",
         ):
-            yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
+            yield from (
+                arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+            )
 
 
 def own_files(source: str, file: str) -> set[str]:
