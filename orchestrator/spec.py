@@ -9,7 +9,7 @@ from orchestrator.spec_checks import check_spec
 from orchestrator.spec_findings import Findings
 from orchestrator.spec_reader import read_spec
 from orchestrator.spec_writer import dump_spec
-from orchestrator.strict_yaml import MAX_BYTES, compose
+from orchestrator.strict_yaml import MAX_BYTES, TOO_LARGE, compose
 from orchestrator.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
 
 __all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "dump_spec", "load_spec", "loads_spec"]
@@ -30,6 +30,7 @@ def loads_spec(text: str, path: str = "<text>") -> SweepSpec:
     Raises:
         SpecError: something in it is wrong; all problems at once.
     """
+    text = text.removeprefix("\ufeff")
     findings = Findings(compose(text, path))
     findings.problems.extend(findings.document.problems)
     spec = read_spec(findings, path=path, source=text)
@@ -49,8 +50,7 @@ def _read_text(path: Path) -> str:
     if b"\0" in content:
         raise SpecError(str(path), [SpecProblem("this is a binary file", hint="a spec is YAML text in UTF-8")])
     if len(content) > MAX_BYTES:
-        problem = SpecProblem(f"the file is larger than {MAX_BYTES:,} bytes", hint="a spec is a page of text")
-        raise SpecError(str(path), [problem])
+        raise SpecError(str(path), [TOO_LARGE])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

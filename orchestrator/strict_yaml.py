@@ -20,6 +20,7 @@ from orchestrator.errors import SpecError, SpecProblem
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_NODES = 20_000
+TOO_LARGE = SpecProblem(f"the file is larger than {MAX_BYTES:,} bytes", hint="a spec is a page of text")
 
 YamlPath = tuple[str | int, ...]
 
@@ -70,11 +71,10 @@ def compose(text: str, path: str) -> Document:
         SpecError: the text is not YAML at all, or exceeds a limit.
     """
     text = text.removeprefix("\ufeff")
+    if len(text.encode(errors="replace")) > MAX_BYTES:
+        raise SpecError(path, [TOO_LARGE])
     try:
-        if len(text.encode(errors="replace")) > MAX_BYTES:
-            raise _Fatal(SpecProblem(f"the file is larger than {MAX_BYTES:,} bytes", hint="a spec is a page of text"))
-        builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader))
-        return builder.document()
+        return _build(text)
     except _Fatal as error:
         raise SpecError(path, [error.problem], text) from None
     except yaml.MarkedYAMLError as error:
@@ -83,6 +83,20 @@ def compose(text: str, path: str) -> Document:
         line, column = _line_and_column(text, error.position)
         problem = SpecProblem(f"character U+{error.character:04X} does not belong in a text file", line, column)
         raise SpecError(path, [problem], text) from None
+
+
+def _build(text: str) -> Document:
+    loader = yaml.SafeLoader(text)
+    try:
+        return _Builder(_events(loader)).document()
+    except (ValueError, OverflowError) as error:  # PyYAML's own, e.g. for the escape \\UFFFFFFFF
+        mark = loader.get_mark()
+        raise _Fatal(SpecProblem(f"this is not YAML: {error}", mark.line + 1, mark.column + 1)) from error
+
+
+def _events(loader: yaml.SafeLoader) -> Iterator[events.Event]:
+    while loader.check_event():
+        yield loader.get_event()  # type: ignore[no-untyped-call]
 
 
 def resolve_scalar(text: str) -> Any:
