@@ -69,6 +69,10 @@ def load_deepvit(
     missing = [name for name in _REQUIRED if name not in state_dict]
     if missing:
         raise TrainingError(f"this is no state dict of a DeepViT: {_listed(missing)} missing; pass the bare tensors")
+    if not scale_adjustment > 0:
+        raise TrainingError(
+            f"scale_adjustment is {scale_adjustment}; it has to be positive, as branches are divided by it"
+        )
     config = _config(state_dict, num_heads, transform_scale)
     weight = state_dict["patch_embed.proj.weight"]
     options: dict[str, Any] = {}

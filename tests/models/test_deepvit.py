@@ -163,3 +163,8 @@ def test_what_is_no_deepvit_is_refused_with_what_is_wrong(change, said):
     state, num_heads = broken(change)
     with pytest.raises(TrainingError, match=said):
         load_deepvit(state, num_heads=num_heads)
+
+
+def test_a_scale_adjustment_that_divides_by_zero_is_refused():
+    with pytest.raises(TrainingError, match="scale_adjustment is 0"):
+        load_deepvit(part(read("reattention")[0], "state."), num_heads=4, scale_adjustment=0)
