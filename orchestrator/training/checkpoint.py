@@ -156,11 +156,14 @@ def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tens
         for index, values in state["state"].items()
         for name, value in values.items()
     }
-    groups = [
-        {key: value for key, value in group.items() if isinstance(value, (bool, int, float)) and key != "params"}
-        for group in state["param_groups"]
-    ]
+    groups = [_numbers(group) for group in state["param_groups"]]
     return tensors, groups
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What a parameter group counts and is set to; some optimizers keep their step count here, as a scalar tensor."""
+    plain = {key: value.item() if isinstance(value, Tensor) else value for key, value in group.items()}
+    return {key: value for key, value in plain.items() if isinstance(value, (bool, int, float))}
 
 
 def _restore_optimizer(
