@@ -132,7 +132,7 @@ def test_an_observer_changes_no_result_and_sees_every_block(attention):
 
 def test_a_mask_is_refused():
     with pytest.raises(ValueError, match="masks are not supported"):
-        build_model(make_trial())(images(), is_causal=True)
+        build_model(make_trial()).forward_features(images(), is_causal=True)
 
 
 def test_a_trial_of_another_recipe_has_the_same_model():
