@@ -1,7 +1,7 @@
 """Names and text in, the same without secrets out; pure.
 
-A secret is the value of a name that speaks of one (`api_key`, `DB_PASSWORD`), the user part of a URL, and the value of a
-`name=value` pair inside a text. Redacting twice changes nothing more.
+A secret is the value of a name that speaks of one (`api_key`, `DB_PASSWORD`), alone or in a `name=value` pair inside a
+text, and the user part of a URL. Redacting twice changes nothing more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import re
 REDACTED = "[redacted]"
 
 _SECRET_WORDS = frozenset(
-    "auth authorization credential credentials key keys passphrase passwd password pwd secret secrets token".split()
+    (
+        *("auth", "authorization", "credential", "credentials", "token", "secret", "secrets", "key", "keys"),
+        *("passphrase", "passwd", "password", "pwd"),
+    )
 )
 _SECRET_ENDINGS = ("apikey", "accesskey", "secretkey", "privatekey", "password", "passwd", "secret", "token")
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

@@ -1,0 +1,108 @@
+"""What happens in a run in, the sweep's MLflow runs kept up to date out, by a thread of its own.
+
+Nothing here can hold up or end a run: the caller only leaves a note that a trial's folder has grown, and the thread
+reads the rest from the files. A fault is told once; the thread tries again now and then, and a last time at the end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.record import SweepIndex
+from orchestrator.results import ResultsDir
+from orchestrator.trial import Trial
+from orchestrator.tuning.depth_points import NameCurves
+from orchestrator.tuning.events import Event, TrialEnded
+from orchestrator.tuning.survey import Standing
+from orchestrator.tuning.sync import SweepWriter, open_sweep
+
+SECONDS_BETWEEN_WRITES = 1.0
+SECONDS_BETWEEN_TRIES = 60.0
+
+
+class Mirror:
+    """A listener of `run_sweep` that mirrors it to MLflow."""
+
+    def __init__(
+        self,
+        results: ResultsDir,
+        name_curves: NameCurves,
+        warn: Callable[[str], None],
+        *,
+        tracking_uri: str | None = None,
+        pause_s: float = SECONDS_BETWEEN_WRITES,
+        retry_s: float = SECONDS_BETWEEN_TRIES,
+    ) -> None:
+        """`warn` takes one sentence for a person and is called from another thread, at most once."""
+        self._results, self._name_curves, self._warn, self._uri = results, name_curves, warn, tracking_uri
+        self._pause_s, self._retry_s = pause_s, retry_s
+        self._notes: deque[tuple[str, bool]] = deque()
+        self._running: set[str] = set()
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_current = True
+        self._has_warned = False
+
+    def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        """Begin, if there is anything to train: what a run leaves as it was needs no writing."""
+        if to_run:
+            self._is_current = False
+            self._thread = threading.Thread(target=self._work, args=(index,), name="mlflow-mirror", daemon=True)
+            self._thread.start()
+
+    def phase(self, text: str) -> None:
+        """Nothing to mirror."""
+
+    def event(self, event: Event) -> None:
+        """Leave a note; returns at once."""
+        self._notes.append((event.trial_id, not isinstance(event, TrialEnded)))
+        self._news.set()
+
+    def close(self, timeout_s: float = 60.0) -> bool:
+        """Write what is left, for `timeout_s` seconds at most; returns whether MLflow says what the files say."""
+        self._closing.set()
+        self._news.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._is_current
+
+    def _work(self, index: SweepIndex) -> None:
+        while True:
+            is_last_try = self._closing.is_set()
+            try:
+                with open_sweep(self._results, index, self._name_curves, tracking_uri=self._uri) as writer:
+                    self._write_until_closed(writer)
+                self._is_current = True
+                return
+            except OrchestratorError as error:
+                self._tell(error)
+            if is_last_try:
+                return
+            self._closing.wait(self._retry_s)
+
+    def _write_until_closed(self, writer: SweepWriter) -> None:
+        while True:
+            is_last = self._closing.is_set()
+            self._news.clear()
+            changed = self._take_notes()
+            writer.update(changed, frozenset() if is_last else frozenset(self._running), is_last=is_last)
+            if is_last:
+                return
+            self._closing.wait(self._pause_s)
+            self._news.wait()
+
+    def _take_notes(self) -> set[str]:
+        changed = set()
+        while self._notes:
+            trial_id, is_running = self._notes.popleft()
+            changed.add(trial_id)
+            (self._running.add if is_running else self._running.discard)(trial_id)
+        return changed
+
+    def _tell(self, error: OrchestratorError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._warn(f"{error}; training goes on")
