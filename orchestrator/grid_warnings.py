@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,8 +38,8 @@ class GridWarnings:
     """Combinations that are the same cell as another."""
     used_exclusions: set[int] = field(default_factory=set)
     used_units: set[int] = field(default_factory=set)
-    equal: Counter[tuple[Choices, Choices]] = field(default_factory=Counter)
-    """In what a cell differs from the earlier one it equals, and how many cells do so."""
+    equal: dict[tuple[Choices, Choices], None] = field(default_factory=dict)
+    """In what combinations differ that are one cell, the earlier one first."""
     unread: dict[UnreadOption, None] = field(default_factory=dict)
 
     def see_exclusions(self, values: Mapping[str, Any]) -> bool:
@@ -62,13 +61,13 @@ class GridWarnings:
         pairs = list(enumerate(zip(first.rows, later.rows, strict=True)))
         before = tuple((index, row) for index, (row, other) in pairs if row != other)
         after = tuple((index, other) for index, (row, other) in pairs if row != other)
-        self.equal[before, after] += 1
+        self.equal[before, after] = None
         self.num_collapsed += 1
 
     def texts(self) -> tuple[str, ...]:
         """The warnings, each beginning with file:line:column."""
         found = [*self._exclusion_texts(), *self._condition_texts(), *map(self._unread_text, self.unread)]
-        found += [self._equal_text(*pair, number) for pair, number in self.equal.items() if self._is_news(*pair)]
+        found += [self._equal_text(*pair) for pair in self.equal if self._is_news(*pair)]
         if len(found) > MAX_WARNINGS:
             left = len(found) - MAX_WARNINGS
             return (*found[:MAX_WARNINGS], f"{self.combinations.spec.source_path}: {left} more warnings like these")
@@ -115,11 +114,10 @@ class GridWarnings:
         singles = [((one,), (other,)) for one, other in zip(before, after, strict=True)]
         return len(singles) == 1 or not all(single in self.equal for single in singles)
 
-    def _equal_text(self, before: Choices, after: Choices, number: int) -> str:
-        cells = "1 cell collapses" if number == 1 else f"{number} cells collapse"
+    def _equal_text(self, before: Choices, after: Choices) -> str:
         places = " and ".join(self._place(self._choice_path(*choice)) for choice in before)
         place = self._place(self._choice_path(*after[0]))
-        return f"{place}: {self._describe(after)} is the same as {self._describe(before)} at {places}; {cells}"
+        return f"{place}: {self._describe(after)} repeats {self._describe(before)} at {places}; their cells are one"
 
     def _describe(self, choices: Choices) -> str:
         return " with ".join(_describe_row(self.combinations.units[index], row) for index, row in choices)

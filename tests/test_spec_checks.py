@@ -92,7 +92,11 @@ def test_a_condition_may_not_look_at_a_width_that_is_computed() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["axes: {reattention_last: [1]}\nmodel: {", "model: {reattention_last: 1, ", "zip: {reattention_last: [1]}\nmodel: {"],
+    [
+        "axes: {reattention_last: [1]}\nmodel: {",
+        "model: {reattention_last: 1, ",
+        "zip: {reattention_last: [1]}\nmodel: {",
+    ],
 )
 def test_an_option_of_an_attention_that_no_cell_uses_is_an_error(given: str) -> None:
     text = f"name: s\n{given}depth: 2, embed_dim: 8, num_heads: 2, patch_size: 2}}\n"
