@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from orchestrator.errors import TrainingError
+from orchestrator.errors import NotReadyError
 from orchestrator.provenance import cpu_name
 
 
@@ -15,12 +15,12 @@ def pick_device(gpus: float) -> str:
     """`cuda` where GPUs are asked for, else `cpu`; starts the count of peak memory anew.
 
     Raises:
-        TrainingError: a GPU was asked for and none is visible; there is no silent move to the CPU.
+        NotReadyError: a GPU was asked for and none is visible; there is no silent move to the CPU.
     """
     if gpus == 0:
         return "cpu"
     if not torch.cuda.is_available():
-        raise TrainingError("resources.gpus asks for a GPU and none is visible here; set it to 0 to train on the CPU")
+        raise NotReadyError("resources.gpus asks for a GPU and none is visible here; set it to 0 to train on the CPU")
     torch.cuda.reset_peak_memory_stats()
     return "cuda"
 

@@ -112,7 +112,7 @@ class Trainer:
         model = build_model(trial)
         check_model(model, trial)
         self.model = model.to(self.device)
-        self.forward: nn.Module = torch.compile(self.model) if settings.compile else self.model  # type: ignore[assignment]
+        self.forward = _compiled(self.model) if settings.compile else self.model
         recipe = trial.train
         self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
         self.optimizer = create_optimizer_v2(
@@ -263,6 +263,11 @@ class Trainer:
         if self.checkpoints is not None:
             self.checkpoints.save(progress, self.model, self.optimizer, self._average_module())
         self.last_checkpoint = time.monotonic()
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    torch._dynamo.reset()  # else a reused worker reaches dynamo's limit of recompilations after a few trials
+    return torch.compile(model)  # type: ignore[return-value]
 
 
 def _build_mixup(recipe: TrainConfig, num_classes: int) -> Mixup | None:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, OrchestratorError
 from orchestrator.record import EpochMetrics, State
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted, dataset_key
@@ -61,6 +61,9 @@ class TuneTrial(tune.Trainable):
             metrics = next(self.attempt)
         except StopIteration as stop:
             return {"orch_id": self.trial_key, "orch_event": stop.value, "done": True}
+        except OrchestratorError as error:
+            failed = TrialEnded(self.trial_key, State.FAIL, error=str(error))
+            return {"orch_id": self.trial_key, "orch_event": failed, "done": True}
         return {"orch_id": self.trial_key, "orch_event": metrics, "done": False}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchestrator.record import State
+from orchestrator.training.device import pick_device
 from orchestrator.trial import Trial
 from orchestrator.tuning.attempt import run_attempt
 from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted
 
 
 def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
-    """Train `trials` one after the other; a stop ends the loop behind the trial that it stopped."""
+    """Train `trials` one after the other; a stop ends the loop behind the trial that it stopped.
+
+    Raises:
+        NotReadyError: a GPU is asked for and none is visible.
+    """
+    pick_device(settings.gpus)
     for trial in trials:
         if settings.stop_file.exists():
             return
