@@ -77,8 +77,8 @@ def _run(
     try:
         summary = run_sweep(spec, grid, results, options, listeners)
     finally:
-        for listener in reversed(listeners):
-            listener.close()  # type: ignore[attr-defined]
+        for listener in listeners:
+            listener.close()
     return _finish(summary, results, again, as_json)
 
 
@@ -107,7 +107,10 @@ def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[List
     if as_json:
         listeners.append(JsonLines())
     if spec.tracking.mlflow:
-        listeners.append(MirrorFeed(results))
+        from orchestrator.tuning.mirror import Mirror
+        from orchestrator.views.curves import name_curves
+
+        listeners.append(Mirror(results, name_curves, lambda text: click.echo(f"warning: {text}", err=True)))
     return listeners
 
 
@@ -136,33 +139,6 @@ class JsonLines:
     def _say(self, name: str, **content: Any) -> None:
         click.echo(json.dumps({"event": name, **content}))
         sys.stdout.flush()
-
-
-class MirrorFeed:
-    """Listener that feeds the MLflow mirror; opened only when something is trained."""
-
-    def __init__(self, results: ResultsDir) -> None:
-        self.results = results
-        self.mirror: Any = None
-
-    def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
-        if to_run:
-            from orchestrator.tuning.tracking import open_mirror
-
-            self.mirror = open_mirror(self.results, index)
-
-    def phase(self, text: str) -> None:
-        pass
-
-    def event(self, event: Event) -> None:
-        if isinstance(event, EpochFinished):
-            self.mirror.epoch(event.trial_id, event.metrics)
-        elif isinstance(event, TrialEnded) and event.record is not None:
-            self.mirror.finished(event.record)
-
-    def close(self) -> None:
-        if self.mirror is not None:
-            self.mirror.close()
 
 
 def make_importable(folder: Path) -> None:

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from orchestrator.cli_place import check_root, find_sweep
-from orchestrator.errors import UsageError
 from orchestrator.results import ResultsDir
 
 
 def make_report(place: str, results: Path, as_json: bool) -> None:
-    """Write the report and hand its figures to the mirror, where there is one."""
+    """Write the report, and mirror its figures where the sweep is mirrored."""
     from orchestrator.views.report import write_report
 
     root, name = find_sweep(place, results)
     report = write_report(root, name)
-    if root.mlflow_db.exists():
-        from orchestrator.tuning.tracking import log_report
+    if os.environ.get("MLFLOW_TRACKING_URI") or root.mlflow_db.exists():
+        from orchestrator.tuning.mirror import mirror_report
+        from orchestrator.views.curves import name_curves
 
-        log_report(root, name, report.figures)
+        mirror_report(root, name, name_curves, lambda text: click.echo(f"warning: {text}", err=True))
     if as_json:
-        content = {"report": report.path, "figures": report.figures, "tables": report.tables}
-        click.echo(json.dumps(content, default=lambda value: str(value) if isinstance(value, Path) else list(value)))
+        paths = {"report": str(report.path), "figures": _texts(report.figures), "tables": _texts(report.tables)}
+        click.echo(json.dumps(paths, indent=2))
     else:
         click.echo(str(report.path))
 
 
 def serve_dashboard(results: Path, port: int | None) -> int:
     """Serve MLflow's dashboard until it is stopped."""
-    from orchestrator.tuning.dashboard import serve
+    from orchestrator.tuning.dashboard import Addresses, serve
+
+    def announce(addresses: Addresses) -> None:
+        click.echo(f"dashboard: {addresses.dashboard}  (Ctrl-C ends it)")
+        for sweep, address in addresses.charts.items():
+            click.echo(f"accuracy against depth of {sweep}: {address}")
 
     root = ResultsDir(results)
     check_root(root)
-    if not root.mlflow_db.exists():
-        raise UsageError(f"there is no {root.mlflow_db}; `orch run SPEC` or `orch sync` makes it")
-    return serve(root, port=port, announce=lambda url: click.echo(f"{url}  (Ctrl-C ends it)"))
+    return serve(root, announce, port=port)
 
 
 def sync_mirror(place: str | None, results: Path, as_json: bool) -> None:
     """Make the mirror of one sweep, or of all, equal to the files."""
-    from orchestrator.tuning.tracking import sync
+    from orchestrator.tuning.sync import sync
+    from orchestrator.views.curves import name_curves
 
     if place is None:
         root = ResultsDir(results)
@@ -51,9 +58,15 @@ def sync_mirror(place: str | None, results: Path, as_json: bool) -> None:
     else:
         root, name = find_sweep(place, results)
         names = [name]
-    summaries = [sync(root, name) for name in names]
+    summaries = [sync(root, name, name_curves) for name in names]
     if as_json:
-        click.echo(json.dumps({"sweeps": [summary.to_json() for summary in summaries]}, indent=2))
-    else:
-        for summary in summaries:
-            click.echo(str(summary))
+        click.echo(json.dumps({"sweeps": [dataclasses.asdict(summary) for summary in summaries]}, indent=2))
+        return
+    for summary in summaries:
+        click.echo(f"{summary.sweep}: {summary.num_trials} trials mirrored, {summary.num_writes} changes written")
+        for message in summary.damaged:
+            click.echo(f"warning: {message}", err=True)
+
+
+def _texts(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in paths]

@@ -102,7 +102,7 @@ def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, 
     fits = [row for row in found if (row[1] == own_cpu) != uses_gpu and row[1].startswith("cpu") != uses_gpu]
     if not fits:
         return None, EpochTimes()
-    device = max(fits)[1]
+    device = max(fits, key=lambda row: row[0])[1]
     times = EpochTimes()
     for _, name, canonical, seconds in fits:
         if name == device:

@@ -69,13 +69,15 @@ class Summary:
 
 
 class Listener(Protocol):
-    """Hears what a run does, in this order; must not raise."""
+    """Hears what a run does, in this order; must not raise. Whoever made it closes it."""
 
     def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None: ...
 
     def phase(self, text: str) -> None: ...
 
     def event(self, event: Event) -> None: ...
+
+    def close(self) -> object: ...
 
 
 def run_sweep(
