@@ -72,30 +72,34 @@ def prepare_data(config: DataConfig) -> str:
 
 
 @lru_cache(maxsize=2)
-def _load(config: DataConfig, root: str | None, img_size: int) -> Dataset:  # noqa: ARG001 - config compares without root
+def _load(config: DataConfig, root: str | None, img_size: int) -> Dataset:
+    """`root` is an argument because configurations compare without it."""
     return _assemble(_read(config), config, img_size)
 
 
 def _read(config: DataConfig) -> Source:
     """What the loader finds, checked against the configuration."""
     source = LOADERS[config.name](config)
-    for split in (source.train, source.test):
+    found = np.unique(source.train.labels)
+    wrong_number = DataError(
+        f"{source.name} has {len(found)} classes with training images, but data.num_classes is {config.num_classes}"
+    )
+    if len(found) != config.num_classes and found.tolist() == list(range(len(found))):
+        raise wrong_number
+    for part, split in (("train", source.train), ("test", source.test)):
         if split is not None:
-            _check_labels(split, source.name, config.num_classes)
-    num_found = len(np.unique(source.train.labels))
-    if num_found != config.num_classes:
-        raise DataError(
-            f"{source.name} has {num_found} classes with training images, but data.num_classes is {config.num_classes}"
-        )
+            _check_labels(split, f"{source.name}: {part}", config.num_classes)
+    if len(found) != config.num_classes:
+        raise wrong_number
     return source
 
 
-def _check_labels(split: Split, name: str, num_classes: int) -> None:
+def _check_labels(split: Split, part: str, num_classes: int) -> None:
     is_legal = (split.labels >= 0) & (split.labels < num_classes)
     if not is_legal.all():
         row = int(np.argmin(is_legal))
         raise DataError(
-            f"{name}: {split.images.name_of(row)} has label {split.labels[row]}, outside 0..{num_classes - 1} "
+            f"{part} {split.images.name_of(row)} has label {split.labels[row]}, outside 0..{num_classes - 1} "
             f"(data.num_classes is {num_classes})"
         )
 
@@ -105,10 +109,10 @@ def _assemble(source: Source, config: DataConfig, img_size: int | None = None) -
     if test is None:
         if config.test_fraction is None:
             raise DataError(f"{source.name} has no official test part: data.test_fraction must say the share of it")
-        train, test = _hold_out(train, config.test_fraction, "test")
+        train, test = _hold_out(train, config.test_fraction, "test", source.name)
     val = None
     if config.val_fraction > 0:
-        train, val = _hold_out(train, config.val_fraction, "val")
+        train, val = _hold_out(train, config.val_fraction, "val", source.name)
     if img_size is not None:
         train, test = _resized(train, img_size), _resized(test, img_size)
         val = _resized(val, img_size) if val is not None else None
@@ -116,8 +120,8 @@ def _assemble(source: Source, config: DataConfig, img_size: int | None = None) -
     return Dataset(train, val, test, mean, std, source.fingerprint)
 
 
-def _hold_out(split: Split, fraction: float, purpose: str) -> tuple[Split, Split]:
-    share = stratified_share(split.labels, fraction, purpose)
+def _hold_out(split: Split, fraction: float, purpose: str, name: str) -> tuple[Split, Split]:
+    share = stratified_share(split.labels, fraction, purpose, name)
     return split.take(share.kept), split.take(share.held_out)
 
 

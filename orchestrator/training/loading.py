@@ -85,21 +85,27 @@ def read_batches(reader: ImageReader, epoch: int, batches: Iterable[Tensor], num
         yield from map(reader.read, jobs)
         return
     key = (reader, num_workers)
-    loader = _idle_loaders.pop(key, None) or _start_loader(reader, num_workers)
+    loader = _idle_loaders.pop(key) if key in _idle_loaders else _start_loader(reader, num_workers)
+    loader.sampler.jobs = jobs
     try:
-        loader.sampler.jobs = jobs
         for result in loader:
             if isinstance(result, str):
                 raise DataError(result)
             yield result
-    finally:
-        _idle_loaders[key] = loader
-        while len(_idle_loaders) > NUM_IDLE_KEPT:
-            del _idle_loaders[next(iter(_idle_loaders))]
+    except (DataError, GeneratorExit):  # the processes are sound; after any other error they may be dead
+        _keep(key, loader)
+        raise
+    _keep(key, loader)
 
 
 _idle_loaders: dict[tuple[ImageReader, int], Any] = {}
 """Processes that wait for an epoch, the longest idle first."""
+
+
+def _keep(key: tuple[ImageReader, int], loader: Any) -> None:
+    _idle_loaders[key] = loader
+    while len(_idle_loaders) > NUM_IDLE_KEPT:
+        del _idle_loaders[next(iter(_idle_loaders))]
 
 
 class _Jobs(Sampler[Job]):

@@ -23,13 +23,14 @@ class Share:
     held_out: NDArray[np.int64]
 
 
-def stratified_share(labels: NDArray[np.int64], fraction: float, purpose: str) -> Share:
+def stratified_share(labels: NDArray[np.int64], fraction: float, purpose: str, name: str = "the dataset") -> Share:
     """Hold out `fraction` of the rows, the same fraction of each label to within one row, at least one of each.
 
     Args:
         labels: [N], any integers.
         fraction: above 0, below 1.
         purpose: names the draw; shares of different purposes are independent.
+        name: of the dataset, for the message.
 
     Raises:
         DataError: a label has a single row, so it cannot stand in both parts.
@@ -37,7 +38,7 @@ def stratified_share(labels: NDArray[np.int64], fraction: float, purpose: str) -
     classes, class_of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if counts.min() < 2:
         raise DataError(
-            f"label {classes[counts.argmin()]} has only one image, too few to hold out a share of {fraction:g} "
+            f"{name}: label {classes[counts.argmin()]} has only one image, too few to hold out a share of {fraction:g} "
             f"for {purpose}; add images of it, or set the fraction to 0 if nothing is selected"
         )
     keys = np.random.PCG64(stream_seed(0, "split", purpose)).random_raw(len(labels))
