@@ -91,7 +91,7 @@ SPEC = click.argument("spec", type=click.Path(path_type=Path))
 @results_option
 @json_option
 def init(folder: Path, results: Path, as_json: bool) -> None:
-    """Write a commented starter spec and its JSON Schema into DIR."""
+    """Write a starter spec and its schema into DIR."""
     from orchestrator.cli_setup import write_starter
 
     write_starter(folder, as_json)
@@ -102,7 +102,11 @@ def init(folder: Path, results: Path, as_json: bool) -> None:
 @results_option
 @json_option
 def plan(spec: Path, results: Path, as_json: bool) -> None:
-    """Show every cell of SPEC: done, new or changed, its size and its price. Writes nothing."""
+    """Price every cell of SPEC; writes nothing.
+
+    For each cell: done, new or changed and why, parameters, FLOPs, memory, and the time of a trial where a comparable
+    one has finished on this kind of device.
+    """
     from orchestrator.cli_show import show_plan
 
     show_plan(spec, results, as_json)
@@ -112,7 +116,10 @@ def plan(spec: Path, results: Path, as_json: bool) -> None:
 @SPEC
 @run_options
 def run(spec: Path, **options: Any) -> int:
-    """Train what is missing of SPEC. Safe to repeat: finished trials are reused."""
+    """Train what is missing of SPEC.
+
+    Safe to repeat: finished trials are reused and interrupted ones go on from their last checkpoint.
+    """
     from orchestrator.cli_run import run_spec
 
     return run_spec(spec, **options)
@@ -133,7 +140,7 @@ def resume(sweep: str, **options: Any) -> int:
 @results_option
 @json_option
 def status(sweep: str | None, results: Path, as_json: bool) -> None:
-    """Show where SWEEP stands, or all sweeps. Reads files only."""
+    """Show where SWEEP stands, or all sweeps."""
     from orchestrator.cli_show import show_status
 
     show_status(sweep, results, as_json)
@@ -145,7 +152,10 @@ def status(sweep: str | None, results: Path, as_json: bool) -> None:
 @results_option
 @json_option
 def logs(trial: str, follow: bool, results: Path, as_json: bool) -> None:
-    """Print the log of TRIAL's last attempt; the first digits of its id are enough."""
+    """Print the log of TRIAL's last attempt.
+
+    TRIAL is its id, as `orch status SWEEP` lists it; the first digits are enough.
+    """
     from orchestrator.cli_show import show_log
 
     show_log(trial, results, follow=follow, as_json=as_json)
@@ -177,7 +187,10 @@ def ui(port: int | None, results: Path) -> int:
 @results_option
 @json_option
 def sync(sweep: str | None, results: Path, as_json: bool) -> None:
-    """Make the MLflow mirror of SWEEP, or of all sweeps, equal to the files."""
+    """Rebuild the MLflow mirror from files.
+
+    Of SWEEP, or of all sweeps under the results root. A second sync changes nothing.
+    """
     from orchestrator.cli_views import sync_mirror
 
     sync_mirror(sweep, results, as_json)
@@ -196,7 +209,10 @@ def schema(as_json: bool) -> None:
 @results_option
 @json_option
 def doctor(results: Path, as_json: bool) -> int:
-    """Check this machine and this install; exit code 3 where something has to be mended."""
+    """Check this machine and this install.
+
+    Exit code 3 where something has to be mended.
+    """
     from orchestrator.cli_setup import run_doctor
 
     return run_doctor(results, as_json)
@@ -205,7 +221,13 @@ def doctor(results: Path, as_json: bool) -> int:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell, e.g. `eval "$(orch completion bash)"`."""
+    """Print a shell's completion script.
+
+    \b
+    bash  eval "$(orch completion bash)"
+    zsh   eval "$(orch completion zsh)"
+    fish  orch completion fish | source
+    """
     from orchestrator.cli_setup import print_completion
 
     print_completion(cli, shell)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
-from orchestrator import durable, provenance
+from orchestrator import durable
 from orchestrator.cli_place import check_root
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.results import ResultsDir
 
 STARTER, SCHEMA = "sweep.yaml", "sweep.schema.json"
-LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "pandas", "matplotlib", "scipy", "sklearn", "pyarrow")
+LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "pandas", "matplotlib", "scipy", "scikit-learn", "pyarrow")
 MIN_FREE_GIB = 2.0
 MIN_FILE_HANDLES = 1024
 
@@ -80,11 +80,11 @@ def run_doctor(results: Path, as_json: bool) -> int:
 
 def _version_checks() -> list[Check]:
     checks = [Check("python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or newer")]
-    versions = provenance.versions()
     for name in LIBRARIES:
-        is_there = importlib.util.find_spec(name) is not None
-        version = versions.get({"sklearn": "scikit-learn"}.get(name, name), "")
-        checks.append(Check(name, is_there, version or ("there" if is_there else "missing"), f"pip install {name}"))
+        try:
+            checks.append(Check(name, True, version(name)))
+        except PackageNotFoundError:
+            checks.append(Check(name, False, "missing", f"pip install {name}"))
     return checks
 
 

@@ -67,7 +67,7 @@ def _print_plan(found: Any) -> None:
             f"{cell.flops / 1e6:,.2f}",
             "unknown" if cell.memory_mib is None else f"{cell.memory_mib:,.0f}",
             "unknown" if cell.trial_time_s is None else duration(cell.trial_time_s),
-            Text("; ".join([cell.standing, *cell.reasons])),
+            Text("; ".join(cell.reasons if cell.standing == "changed" else [cell.standing, *cell.reasons])),
         )
     console = _console()
     console.print(table)

@@ -21,7 +21,7 @@ from rich.text import Text
 from orchestrator.record import EpochMetrics, State, SweepIndex
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, TrialEnded, TrialStarted
-from orchestrator.tuning.survey import Standing
+from orchestrator.tuning.survey import Standing, notices
 from orchestrator.tuning.timing import EpochTimes
 
 MARKS = {
@@ -110,6 +110,8 @@ class LiveTable:
 
     def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
         self.board = _board(index, standings, to_run)
+        for notice in notices(standings):
+            self.console.print(f"notice: {escape(notice)}", highlight=False, soft_wrap=True)
         self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=2, transient=False)
         self.live.start()
 
@@ -144,6 +146,8 @@ class PlainLines:
 
     def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
         self.board = _board(index, standings, to_run)
+        for notice in notices(standings):
+            self._say(f"notice: {notice}")
         num_done = self.board.num(State.COMPLETE, State.DIVERGED)
         self._say(f"{index.name}: {len(standings)} trials, {num_done} done before, {len(to_run)} to run")
 

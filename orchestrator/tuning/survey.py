@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from orchestrator.record import State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
+
+
+DAMAGED = "trained again"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,17 @@ def survey(grid: Grid, results: ResultsDir, name: str) -> tuple[Standing, ...]:
     return tuple(_standing(trial, results, earlier, current, axes_of[trial.trial_id]) for trial in grid.trials)
 
 
+def notices(standings: Sequence[Standing]) -> list[str]:
+    """What a person should know before anything runs: damaged records, and trials that other code finished."""
+    damaged = [f"{s.trial.label} is {s.note}" for s in standings if s.note.startswith(DAMAGED)]
+    others = [s for s in standings if s.is_other_code]
+    if others:
+        damaged.append(
+            f"{len(others)} of {len(standings)} trials were {others[0].note}; --retrain-changed trains them again"
+        )
+    return damaged
+
+
 def build_index(spec: SweepSpec, grid: Grid) -> SweepIndex:
     """What the sweep's folder says about its members."""
     members = tuple(
@@ -61,7 +75,7 @@ def _standing(
     try:
         record = folder.read_record()
     except ResultsError as error:
-        return Standing(trial, State.WAITING, None, f"trained again: {error}")
+        return Standing(trial, State.WAITING, None, f"{DAMAGED}: {error}")
     if record is not None:
         is_other = record.provenance.code_fingerprint != provenance.code_fingerprint()
         return Standing(trial, record.state, record, _code_note(record) if is_other else "", is_other)
