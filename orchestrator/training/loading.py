@@ -94,6 +94,7 @@ def read_batches(reader: ImageReader, epoch: int, batches: Iterable[Tensor], num
             yield result
     except (DataError, GeneratorExit):  # the processes are sound; after any other error they may be dead
         _keep(key, loader)
+        del loader  # else the traceback keeps its processes alive, and a garbage collection waits 5 s for their end
         raise
     _keep(key, loader)
 
