@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator import __version__
-from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.errors import OrchestratorError, SpecError, StoppedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -250,7 +250,7 @@ def run_command(words: list[str]) -> int:
         error.show()
         return error.exit_code
     except OrchestratorError as error:
-        return _fail(words, str(error), error.exit_code)
+        return _fail(words, error)
     except KeyboardInterrupt:
         click.echo("stopped before anything was started", err=True)
         return 130
@@ -263,12 +263,13 @@ def run_command(words: list[str]) -> int:
         descriptor, path = tempfile.mkstemp(prefix="orch-bug-", suffix=".txt")
         with os.fdopen(descriptor, "w") as file:
             file.write(traceback.format_exc())
-        return _fail(words, f"this is a bug in orch; the details are in {path}", 1)
+        return _fail(words, OrchestratorError(f"this is a bug in orch; the details are in {path}"))
 
 
-def _fail(words: list[str], message: str, exit_code: int) -> int:
-    if "--json" in words:
-        click.echo(json.dumps({"event": "error", "message": message, "exit_code": exit_code}))
-    prefix = "" if exit_code == UsageError.exit_code and ":" in message.split(" ", 1)[0] else "error: "
-    click.echo(f"{prefix}{message}", err=True)
-    return exit_code
+def _fail(words: list[str], error: OrchestratorError) -> int:
+    """Tell a person, and on `--json` a program too. A spec's problems and a stop speak for themselves."""
+    if "--json" in words and not isinstance(error, StoppedError):
+        click.echo(json.dumps({"event": "error", "message": str(error), "exit_code": error.exit_code}))
+    prefix = "" if isinstance(error, (SpecError, StoppedError)) else "error: "
+    click.echo(f"{prefix}{error}", err=True)
+    return error.exit_code
