@@ -1,0 +1,166 @@
+"""Cells, trials and epochs in; for each figure the frame of exactly the numbers it draws out.
+
+A plot reads nothing else, and the same frame is saved beside it. A number that is missing has no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.record import State
+from orchestrator.views.curves import field_name
+from orchestrator.views.published import DEEPVIT_CURVE
+from orchestrator.views.table import averaged_trials
+
+THIS_SWEEP = "this sweep"
+PUBLISHED = "published, ImageNet-1k"
+MAX_LEARNING_CURVES = 18
+"""Of more curves the first ones are drawn."""
+MAX_SEED_LINES = 240
+"""With more trials a cell that has a mean is drawn as its mean alone, which keeps the file small."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the horizontal axis is, and which curve each cell lies on once that axis is taken out of its name."""
+
+    x: str
+    """A column of the frame: `depth`, or the first numeric axis that varies where depth does not."""
+    label: Mapping[str, str]
+    """Name of a curve in the frame to its label in the figure."""
+    parts: Mapping[str, Mapping[str, str]]
+    """Label in the figure to its parts, axis -> text."""
+
+
+def find_curves(frame: pd.DataFrame) -> Curves:
+    """The curves of a frame of `read_table`, `read_epochs` or `summarize_cells`, in the order of its rows."""
+    x = _x_column(frame)
+    known: Mapping[str, Mapping[str, str]] = frame.attrs.get("curves", {})
+    label, parts = {}, {}
+    for curve in dict.fromkeys(frame["curve"]):
+        kept = {axis: text for axis, text in known.get(curve, {"curve": curve}).items() if field_name(axis) != x}
+        label[curve] = ", ".join(kept.values()) or _only_attention(frame)
+        parts[label[curve]] = kept
+    return Curves(x, label, parts)
+
+
+def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of kind `mean` (a cell), `seed` (a trial inside a mean of several), `diverged` (a trial without accuracy)
+    and `published`; accuracies in percent on test images. Published rows stand there where depth is horizontal.
+    """
+    curves = find_curves(cells)
+    rows = [_mean_row(cell, curves) for _, cell in cells.iterrows() if cell["n"] > 0]
+    for _, trials in table.groupby("cell_id", sort=False):
+        averaged = averaged_trials(trials).sort_values("seed")
+        if len(averaged) > 1:
+            rows += [_trial_row(trial, curves, "seed") for _, trial in averaged.iterrows()]
+        for _, trial in trials[trials["state"] == State.DIVERGED].sort_values("seed").iterrows():
+            rows.append(_trial_row(trial, curves, "diverged"))
+    if curves.x == "depth":
+        rows += [_published_row(point) for point in DEEPVIT_CURVE]
+    names = ["source", "kind", "curve", curves.x, "trial_id", "seed", "n", "acc_percent", "low_percent", "high_percent"]
+    return _typed(rows, names, curves)
+
+
+def accuracy_vs_params_data(cells: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell that has a mean: parameters, depth, and test accuracy in percent with its interval."""
+    curves = find_curves(cells)
+    rows = [
+        {**_mean_row(cell, curves), "num_params": cell["num_params"], "depth": cell["depth"]}
+        for _, cell in cells.iterrows()
+        if cell["n"] > 0
+    ]
+    names = ["curve", "num_params", curves.x, "n", "acc_percent", "low_percent", "high_percent"]
+    return _typed(rows, list(dict.fromkeys([*names[:2], "depth", *names[2:]])), curves)
+
+
+def learning_curve_data(epochs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of kind `seed` (a trial at an epoch) and `mean` (over the COMPLETE trials of a cell at an epoch, n of them).
+
+    Losses are in nats an image, `val_acc_percent` in percent. `attrs["left_out"]` says in words what is not drawn.
+    """
+    curves = find_curves(epochs)
+    shown = list(curves.parts)[:MAX_LEARNING_CURVES]
+    drawn = epochs.assign(curve=epochs["curve"].map(curves.label).astype("string"), kind="seed")
+    drawn = drawn[drawn["curve"].isin(shown)]
+    drawn["val_acc_percent"] = drawn["val_acc"] * 100.0
+    metrics = ["train_loss", "val_loss", "val_acc_percent"]
+    keys = ["curve", curves.x, "cell_id", "epoch"]
+    complete = drawn[drawn["state"] == State.COMPLETE]
+    grouped = complete.groupby(keys, sort=False, dropna=False)
+    means = grouped[metrics].mean().join(grouped.size().rename("n")).reset_index()
+    means["kind"] = "mean"
+    has_too_many = drawn["trial_id"].nunique() > MAX_SEED_LINES
+    if has_too_many:
+        drawn = drawn[~drawn["cell_id"].isin(means["cell_id"])]
+    names = ["kind", *keys, "trial_id", "seed", "state", "n", *metrics]
+    data = pd.concat([means, drawn], ignore_index=True).reindex(columns=names)
+    data["n"] = data["n"].astype("Int64")
+    left_out = [f"Only the first {len(shown)} of {len(curves.parts)} curves are drawn."] * (
+        len(shown) < len(curves.parts)
+    )
+    left_out += ["Single seeds are not drawn, because there are too many."] * has_too_many
+    data.attrs = {**epochs.attrs, "x": curves.x, "parts": curves.parts, "left_out": left_out}
+    return data
+
+
+def _x_column(frame: pd.DataFrame) -> str:
+    candidates = ["depth", *(axis for axis in frame.attrs.get("axes", []) if axis in frame.columns)]
+    numeric = [name for name in candidates if frame[name].dtype in ("Int64", "float64")]
+    return next((name for name in numeric if frame[name].nunique() > 1), "depth")
+
+
+def _only_attention(frame: pd.DataFrame) -> str:
+    names = frame["attention"].dropna().unique()
+    return str(names[0]).rpartition(":")[2] if len(names) == 1 else "all cells"
+
+
+def _mean_row(cell: pd.Series, curves: Curves) -> dict[str, Any]:
+    return {
+        "source": THIS_SWEEP,
+        "kind": "mean",
+        "curve": curves.label[cell["curve"]],
+        curves.x: cell[curves.x],
+        "n": cell["n"],
+        "acc_percent": cell["test_acc"] * 100.0,
+        "low_percent": cell["test_acc_low"] * 100.0,
+        "high_percent": cell["test_acc_high"] * 100.0,
+    }
+
+
+def _trial_row(trial: pd.Series, curves: Curves, kind: str) -> dict[str, Any]:
+    return {
+        "source": THIS_SWEEP,
+        "kind": kind,
+        "curve": curves.label[trial["curve"]],
+        curves.x: trial[curves.x],
+        "trial_id": trial["trial_id"],
+        "seed": trial["seed"],
+        "acc_percent": trial["test_acc"] * 100.0,
+    }
+
+
+def _published_row(point: Any) -> dict[str, Any]:
+    return {
+        "source": f"{PUBLISHED}: {point.source}",
+        "kind": "published",
+        "curve": point.model,
+        "depth": point.depth,
+        "n": 1,
+        "acc_percent": point.top1_percent,
+    }
+
+
+def _typed(rows: list[dict[str, Any]], names: list[str], curves: Curves) -> pd.DataFrame:
+    types = {"seed": "Int64", "n": "Int64", "num_params": "Int64", "depth": "Int64"}
+    columns = {}
+    for name in names:
+        kind = types.get(name) or ("float64" if name.endswith("_percent") or name == curves.x else "string")
+        columns[name] = pd.Series([row.get(name) for row in rows], dtype=kind)
+    data = pd.DataFrame(columns)
+    data.attrs = {"x": curves.x, "parts": curves.parts}
+    return data

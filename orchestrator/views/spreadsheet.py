@@ -1,0 +1,24 @@
+"""A frame in; CSV text out that a spreadsheet opens as data, never as formulas."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters after which a spreadsheet may compute a cell; the last four are full-width forms."""
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The frame as CSV: a header, no index, missing values empty, floats in full. Texts that a spreadsheet would take
+    for a formula get an apostrophe in front.
+    """
+    safe = frame.copy()
+    for column in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[column]):
+            safe[column] = safe[column].map(_disarm, na_action="ignore")
+    safe.columns = [_disarm(column) for column in safe.columns]
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+def _disarm(text: object) -> object:
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA_STARTS) else text

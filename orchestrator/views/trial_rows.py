@@ -1,0 +1,147 @@
+"""A results root and a sweep's index in; plain rows out, a dict a trial or an epoch, and notices about damaged files.
+
+A record that cannot be read leaves its trial WAITING. Paths in notices start at the root, so a moved root reads the
+same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import ResultsError
+from orchestrator.record import Attempt, EpochMetrics, State, SweepIndex, SweepMember, TrialRecord
+from orchestrator.results import ResultsDir, TrialFolder
+from orchestrator.views.curves import CurveName, name_curves, value_text
+
+MODEL_FIELDS = ("depth", "attention", "embed_dim", "num_heads")
+"""Fields of the model that every row has, whether they are axes or not."""
+
+FROM_RECORD: tuple[str, ...] = ("num_params", "flops", "num_epochs", "val_acc", "val_loss", "test_acc", "test_loss")
+FROM_RECORD += ("num_test_images", "wall_time_s", "train_time_s", "peak_memory_mib", "num_attempts", "diverged")
+FROM_PROVENANCE: tuple[str, ...] = ("code_fingerprint", "data_fingerprint", "device", "host", "executor")
+FROM_PROVENANCE += ("git_commit", "git_dirty", "command")
+
+
+@dataclass
+class TrialRows:
+    """Reads the trials of one sweep; `notices` fills as files turn out to be damaged."""
+
+    results: ResultsDir
+    index: SweepIndex
+    notices: list[str] = field(default_factory=list)
+
+    def names(self) -> list[CurveName]:
+        """The names of the members' cells, a name a member."""
+        cells = {member.cell_id: member.axes for member in self.index.members}
+        names = dict(zip(cells, name_curves(list(cells.values())), strict=True))
+        return [names[member.cell_id] for member in self.index.members]
+
+    def trials(self) -> list[dict[str, Any]]:
+        """One row a trial, in the order of the index."""
+        rows = [self._trial(member, name) for member, name in zip(self.index.members, self.names(), strict=True)]
+        _fill_from_cell_mates(rows)
+        return rows
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """One row a finished epoch; an epoch that was trained again after a stop counts as it ended."""
+        rows = []
+        for trial in self.trials():
+            latest = {row.epoch: row for row in self._metrics(self.results.trial(trial["trial_id"]))}
+            rows += [{**trial, **dataclasses.asdict(latest[epoch])} for epoch in sorted(latest)]
+        return rows
+
+    def _trial(self, member: SweepMember, name: CurveName) -> dict[str, Any]:
+        folder = self.results.trial(member.trial_id)
+        record = self._record(folder)
+        content = record.trial if record else self._trial_file(folder)
+        model = content.get("model", {})
+        return {
+            **{axis: _plain(value) for axis, value in member.axes.items()},
+            **{column: model.get(column, member.axes.get(column)) for column in MODEL_FIELDS},
+            "trial_id": member.trial_id,
+            "cell_id": member.cell_id,
+            "label": name.cell,
+            "curve": name.curve,
+            "seed": member.seed,
+            "protocol": content.get("protocol"),
+            **(_finished(record) if record else self._unfinished(folder)),
+        }
+
+    def _unfinished(self, folder: TrialFolder) -> dict[str, Any]:
+        attempts = folder.read_attempts()
+        row: dict[str, Any] = {
+            "state": folder.state(),
+            "num_epochs": len({epoch.epoch for epoch in self._metrics(folder)}),
+            "num_attempts": folder.num_attempts(),
+            "error": _last_error(attempts),
+        }
+        if attempts:
+            last = attempts[-1]
+            row.update(code_fingerprint=last.code_fingerprint, device=last.device, host=last.host)
+            row["versions"] = _versions(last.versions)
+        return row
+
+    def _record(self, folder: TrialFolder) -> TrialRecord | None:
+        try:
+            return folder.read_record()
+        except ResultsError as error:
+            self._notice(f"{error}; the trial counts as not finished")
+            return None
+
+    def _metrics(self, folder: TrialFolder) -> list[EpochMetrics]:
+        try:
+            return folder.read_metrics()
+        except ResultsError as error:
+            self._notice(f"{error}; its epochs are left out")
+            return []
+
+    def _trial_file(self, folder: TrialFolder) -> Mapping[str, Any]:
+        """The content of `trial.json`, empty for a trial that never started."""
+        try:
+            content = json.loads(folder.trial_file.read_bytes())
+        except OSError:
+            return {}
+        except ValueError:
+            content = None
+        if isinstance(content, dict) and isinstance(content.get("model"), dict):
+            return content
+        self._notice(f"{folder.trial_file} is damaged: it describes no trial")
+        return {}
+
+    def _notice(self, message: str) -> None:
+        message = message.replace(f"{self.results.root}/", "")
+        if message not in self.notices:
+            self.notices.append(message)
+
+
+def _finished(record: TrialRecord) -> dict[str, Any]:
+    found = {name: getattr(record, name) for name in FROM_RECORD}
+    if record.test_acc is None:
+        found["num_test_images"] = None
+    provenance = {name: getattr(record.provenance, name) for name in FROM_PROVENANCE}
+    return {**found, **provenance, "state": record.state, "versions": _versions(record.provenance.versions)}
+
+
+def _last_error(attempts: Sequence[Attempt]) -> str | None:
+    return next((attempt.error for attempt in reversed(attempts) if attempt.outcome == State.FAIL), None)
+
+
+def _fill_from_cell_mates(rows: list[dict[str, Any]]) -> None:
+    """A trial that never started has the model and protocol of its cell's other seeds."""
+    for column in (*MODEL_FIELDS, "protocol"):
+        known = {row["cell_id"]: row[column] for row in rows if row[column] is not None}
+        for row in rows:
+            if row[column] is None:
+                row[column] = known.get(row["cell_id"])
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def _plain(value: Any) -> Any:
+    return value_text(value) if isinstance(value, (dict, list, tuple)) else value
