@@ -58,7 +58,8 @@ def read_conditions(findings: Findings, path: YamlPath, value: Any, what: str) -
         if field is None:
             continue
         if not field.is_hashed:
-            findings.report((*path, key), f"{key} changes no number and cannot tell cells apart", key=True)
+            hint = "name fields that make another trial"
+            findings.report((*path, key), f"{key} changes no number and cannot tell cells apart", hint, key=True)
         elif field.name in found:
             findings.report((*path, key), f"{field.name} stands twice in {what}", "keep one of the two", key=True)
         else:
@@ -68,22 +69,25 @@ def read_conditions(findings: Findings, path: YamlPath, value: Any, what: str) -
 
 
 def _read_group(findings: Findings, path: YamlPath, value: Any) -> list[Axis]:
+    """The axes of a group; none, and all of them broken, where they cannot advance together."""
     content = findings.mapping(path, value, "a group of zip:")
-    axes: list[Axis] = []
-    for key, item in content.items():
-        if isinstance(item, dict):
-            findings.report((*path, key), "a zipped axis is a plain list", "conditions (when:) stand under axes:")
-            continue
-        axis = _read_axis(findings, (*path, key), key, item)
-        if axis is not None:
-            axes.append(axis)
+    axes = [_read_zipped(findings, (*path, key), key, item) for key, item in content.items()]
     lengths = {key: len(item) for key, item in content.items() if isinstance(item, list)}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
         findings.report(path, "zipped axes must be equally long", told, key=True)
-        findings.broken.update(axis.name for axis in axes)
-        return []
-    return axes if len({len(axis.values) for axis in axes}) == 1 else []
+    whole = [axis for axis in axes if axis is not None]
+    if len(whole) == len(axes) and len({len(axis.values) for axis in whole}) == 1:
+        return whole
+    findings.broken.update(field.name for key in content if (field := find_field(key)) is not None)
+    return []
+
+
+def _read_zipped(findings: Findings, path: YamlPath, key: str, value: Any) -> Axis | None:
+    if not isinstance(value, dict):
+        return _read_axis(findings, path, key, value)
+    findings.report(path, "a zipped axis is a plain list", "conditions (when:) stand under axes:")
+    return None
 
 
 def _read_axis(findings: Findings, path: YamlPath, key: str, value: Any) -> Axis | None:
@@ -99,7 +103,11 @@ def _read_axis(findings: Findings, path: YamlPath, key: str, value: Any) -> Axis
         findings.check_keys(path, value, CONDITIONAL, f"axis {key}")
         if "when" in value:
             when = read_conditions(findings, (*path, "when"), value["when"], f"when: of {key}")
-        path, value = (*path, "values"), value.get("values")
+        if "values" not in value:
+            findings.report(path, f"axis {key} has no values", AXIS_FORMS)
+            findings.broken.add(field.name)
+            return None
+        path, value = (*path, "values"), value["values"]
     values = _read_values(findings, path, field, value)
     return Axis(name=field.name, values=values, when=when, path=path) if values else None
 
@@ -146,7 +154,7 @@ def _read_reference(findings: Findings, path: YamlPath, value: Any) -> dict[str,
             findings.report((*path, key), f"match_params cannot take {key}", hint, key=True)
             continue
         found.update((field.name, converted) for converted in findings.value((*path, key), field, item))
-    if "embed_dim" not in content and isinstance(value, dict):
+    if isinstance(value, dict) and not {"embed_dim", "model.embed_dim"} & content.keys():
         findings.report(path, "match_params does not say embed_dim", "name the width of the reference", key=True)
     return found
 

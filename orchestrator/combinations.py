@@ -153,13 +153,14 @@ def sources_of(names: Iterable[str]) -> set[str]:
 
 
 def combination_path(combinations: Combinations, rows: Mapping[int, int], names: Iterable[str]) -> YamlPath:
-    """Where the first of the fields `names` that the spec gives stands: as an axis in these rows, else in a section."""
-    names = tuple(names)
-    for name in names:
-        for index, unit in enumerate(combinations.units):
-            axis = next((axis for axis in unit.axes if axis.name == name), None)
-            if axis is not None and rows.get(index, NO_ROW) != NO_ROW:
-                return (*axis.path, rows[index])
+    """Where the first of the fields `names` that the spec gives stands: as an axis in these rows, else in a section.
+
+    The last resort is an axis that does not apply in these rows.
+    """
+    names, units = tuple(names), combinations.units
+    owners = {axis.name: (index, axis) for index, unit in enumerate(units) for axis in unit.axes}
+    axes = [owners[name] for name in names if name in owners]
+    applying = [(*axis.path, rows[index]) for index, axis in axes if rows.get(index, NO_ROW) != NO_ROW]
     sections = combinations.spec.sections
-    given = ((section, name) for name in names for section, content in sections.items() if name in content)
-    return next(given, ())
+    fixed = [(section, name) for name in names for section, content in sections.items() if name in content]
+    return next(iter((*applying, *fixed, *(axis.path for _, axis in axes))), ())

@@ -64,7 +64,9 @@ def expand_grid(spec: SweepSpec, count_params: ParamCount = num_params) -> Grid:
         expansion.add(combination)
     if not expansion.cells and not expansion.problems:
         line, column = spec.place(("exclude",), key=True)
-        expansion.problems[SpecProblem("no cell is left", line, column, "exclude: removes every one; remove a rule of it")] = None
+        expansion.problems[
+            SpecProblem("no cell is left", line, column, "exclude: removes every one; remove a rule of it")
+        ] = None
     if expansion.problems:
         raise SpecError(spec.source_path, list(expansion.problems), spec.source_text)
     return Grid(

@@ -22,6 +22,14 @@ Schema = dict[str, Any]
 def json_schema() -> Schema:
     """The schema as `orch schema` prints it."""
     zipped = _every_field("list", minProperties=1)
+    keys: Schema = {
+        "axes": _every_field("axis", description="The question: every combination of the values is a cell."),
+        "zip": {"anyOf": [zipped, _list(zipped)], "description": "Axes of equal length that advance together."},
+        "exclude": _list(_ref("condition"), description="A cell goes when all fields of a rule agree with it."),
+        **{section: _section(section) for section in SECTIONS},
+        "resources": _settings(Resources, "What a trial takes of the machine; changes no number."),
+        "tracking": _settings(Tracking, "Where numbers are mirrored to."),
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A sweep of orch",
@@ -30,13 +38,8 @@ def json_schema() -> Schema:
         "required": ["name"],
         "properties": {
             "name": {"type": "string", "pattern": SWEEP_NAME_PATTERN, "description": f"Name: {SWEEP_NAME_RULE}."},
-            "axes": _every_field("axis", description="The question: every combination of the values is a cell."),
-            "zip": {"anyOf": [zipped, _list(zipped)], "description": "Axes of equal length that advance together."},
-            "exclude": _list(_ref("condition"), description="A cell goes when all fields of a rule agree with it."),
             "seeds": _seeds(),
-            **{section: _section(section) for section in SECTIONS},
-            "resources": _settings(Resources, "What a trial takes of the machine; changes no number."),
-            "tracking": _settings(Tracking, "Where numbers are mirrored to."),
+            **{key: _or_empty(content) for key, content in keys.items()},
         },
         "definitions": {"condition": _every_field("some", minProperties=1), **_definitions()},
     }
@@ -100,6 +103,13 @@ def _settings(cls: type[Resources] | type[Tracking], description: str) -> Schema
 
 def _object(properties: Schema, **more: Any) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties, **more}
+
+
+def _or_empty(schema: Schema) -> Schema:
+    """A key whose content is commented out is empty."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    return {**schema, "type": [schema["type"], "null"]}
 
 
 def _list(items: Schema, **more: Any) -> Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,11 +24,11 @@ class Findings:
     """False where a condition or an exclusion could not be read, so that it is not known which cells there are."""
 
     def report(self, path: YamlPath, message: str, hint: str | None = None, *, key: bool = False) -> None:
-        """Adds a problem at the value at `path`, or at its key."""
-        mark = self.document.marks.get(path)
-        if mark is None:
-            self.problems.append(SpecProblem(message, 1, 1, hint))
-        elif key:
+        """Adds a problem at the value at `path`, or at its key; what is not there is placed by what is around it."""
+        while path and path not in self.document.marks:
+            path, key = path[:-1], bool(path[:-1])
+        mark = self.document.marks[path]
+        if key:
             self.problems.append(SpecProblem(message, mark.key_line, mark.key_column, hint))
         else:
             self.problems.append(SpecProblem(message, mark.line, mark.column, hint))
@@ -41,7 +42,7 @@ class Findings:
         """`value` if it is a mapping; else an empty one, and a problem."""
         if isinstance(value, dict):
             return value
-        self.report(path, f"{what} must be a mapping of names to values, not {show(value)}")
+        self.report(path, f"{what} must be a mapping of names to values, not {show(value)}", "write 'name: value'")
         return {}
 
     def check_keys(self, path: YamlPath, content: Mapping[str, Any], known: Iterable[str], where: str) -> None:
@@ -115,6 +116,8 @@ def _wrong_value(field: Field, value: Any, allowed: str) -> tuple[str, str]:
         near = nearest(value, names)
         hint = f"did you mean {near!r}? " if near else ""
         return f"unknown {field.kind} {value!r}", f"{hint}allowed: {allowed}"
+    if isinstance(value, float) and not math.isfinite(value):
+        allowed = allowed.replace("a number", "a finite number")
     hint = f"allowed: {allowed}"
     if isinstance(value, list):
         hint += f"; several values make an axis: move {field.name} under axes:"

@@ -89,6 +89,8 @@ def _read_name(findings: Findings, content: dict[str, Any]) -> str:
 
 def _read_section(findings: Findings, section: str, value: Any) -> dict[str, Any]:
     content = {} if value is None else findings.mapping((section,), value, f"{section}:")
+    if not isinstance(value, dict | None):
+        findings.broken.update(field.name for field in FIELDS.values() if field.section == section)
     found: dict[str, Any] = {}
     for key, item in content.items():
         field = findings.field((section, key), key, section=section) if "." not in key else None
@@ -118,6 +120,7 @@ def _check_required(findings: Findings, sections: dict[str, dict[str, Any]], axe
         if field.is_required and field.name not in written:
             hint = f"write it under {field.section}:, or as an axis under axes:; allowed: {field.allowed}"
             findings.report((field.section,), f"{field.path} is missing", hint, key=True)
+            findings.broken.add(field.name)
 
 
 def _read_seeds(findings: Findings, value: Any) -> tuple[int, ...]:

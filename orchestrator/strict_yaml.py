@@ -209,7 +209,7 @@ class _Builder:
 
     def scalar(self, event: events.ScalarEvent) -> Any:
         self.check_properties(event)
-        if event.style is not None or event.tag is not None:
+        if event.style is not None:
             return event.value
         try:
             return resolve_scalar(event.value)
@@ -253,8 +253,17 @@ class _Dumper(yaml.SafeDumper):
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML declares it for instances
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the name is PyYAML's
+    def ignore_aliases(self, data: Any) -> bool:  # the name is PyYAML's
         return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Rare line breaks survive in double quotes only."""
+    style = '"' if any(character in text for character in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def _register(tag: str, pattern: re.Pattern[str], first: str | None) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
@@ -29,11 +29,7 @@ def messages(source: str) -> list[str]:
 
 
 @given(values)
-def test_what_is_dumped_is_read_back_equal(value: Any) -> None:
-    assert value_of(dump(value)) == value
-
-
-@given(values)
+@example({"\x85": None, "\u2028a": "b\u2029", "\n": "\n "})
 def test_what_is_dumped_is_read_back_with_the_same_types(value: Any) -> None:
     assert repr(value_of(dump(value))) == repr(value)
 
