@@ -88,6 +88,16 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "misc"}
 MAX_LINES = 300
 TESTED_ELSEWHERE = {
     "__main__.py": "test_packaging.py",
+    "cli_place.py": "test_cli.py",
+    "cli_run.py": "test_cli.py",
+    "cli_setup.py": "test_cli.py",
+    "cli_show.py": "test_cli.py",
+    "cli_views.py": "test_cli.py",
+    "record.py": "test_results.py",
+    "tuning/attempt.py": "tuning/test_executors.py",
+    "tuning/events.py": "tuning/test_executors.py",
+    "tuning/ray_tune.py": "tuning/test_executors.py",
+    "tuning/serial.py": "tuning/test_executors.py",
 }
 """Modules without a `test_<name>*.py` of their own, and the file that tests them."""
 

@@ -1,0 +1,159 @@
+"""The thread that mirrors a run: it follows, it never holds anything up, and it never raises."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.record import EpochMetrics, SweepIndex
+from orchestrator.results import ResultsDir
+from orchestrator.trial import Trial
+from orchestrator.tuning.events import EpochFinished, TrialEnded, TrialStarted
+from orchestrator.tuning.mirror import Mirror, mirror_report
+from orchestrator.tuning.sync import open_sweep
+from tests.tuning.shown import Shown, make_stored_sweep, put_store
+from tests.tuning.sweep_files import (
+    State,
+    finish_trial,
+    make_index,
+    make_sweep,
+    name_curves,
+    start_trial,
+    write_index,
+    write_rows,
+)
+
+ROW = EpochMetrics(epoch=1, train_loss=1.0, val_loss=None, val_acc=0.5, lr=0.1, wall_time_s=1.0)
+
+
+class Warned(list[str]):
+    """What was told, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = threading.Event()
+
+    def __call__(self, text: str) -> None:
+        self.append(text)
+        self.event.set()
+
+
+def start(results: ResultsDir, index: SweepIndex, trials: list[Trial], **options: float | str) -> tuple[Mirror, Warned]:
+    warned = Warned()
+    mirror = Mirror(results, name_curves, warned, **{"pause_s": 0.01, "retry_s": 0.05, **options})  # type: ignore[arg-type]
+    mirror.start(index, (), trials)
+    return mirror, warned
+
+
+def eventually(is_so: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if is_so():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_run_is_followed_epoch_by_epoch(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_stored_sweep(results, index)
+    mirror, warned = start(results, index, [trial])
+    mirror.phase("starting")
+    mirror.event(TrialStarted(trial.trial_id))
+    start_trial(results, trial, 1)
+    mirror.event(EpochFinished(trial.trial_id, ROW))
+
+    def steps() -> list[int]:
+        runs = Shown(results).runs if results.mlflow_id_file.exists() else []
+        return [step for run in runs for step, _ in Shown(results).points(run).get("train_loss", [])]
+
+    assert eventually(lambda: steps() == [1])
+    assert {run.info.status for run in Shown(results).runs} == {"RUNNING"}
+    write_rows(results, trial, 2)
+    mirror.event(EpochFinished(trial.trial_id, ROW))
+    assert eventually(lambda: steps() == [1, 2])
+    record = finish_trial(results, trial, 0.5)
+    mirror.event(TrialEnded(trial.trial_id, record.state, record))
+    assert mirror.close()
+    shown = Shown(results)
+    assert {run.info.status for run in shown.runs} == {"FINISHED"}
+    assert shown.points(shown.parent)["test_acc/self"] == [(2, 0.5)]
+    assert warned == []
+
+
+def test_a_stopped_run_leaves_nothing_running(results: ResultsDir) -> None:
+    index = make_index((2, 4))
+    trials = make_stored_sweep(results, index)
+    mirror, _ = start(results, index, trials)
+    for trial in trials:
+        start_trial(results, trial, 1)
+        mirror.event(EpochFinished(trial.trial_id, ROW))
+    start_trial(results, trials[0], 1, outcome="STOPPED")
+    mirror.event(TrialEnded(trials[0].trial_id, State.WAITING))
+    assert mirror.close()
+    assert {run.info.status for run in Shown(results).runs} == {"KILLED"}
+
+
+def test_a_run_with_nothing_to_train_starts_no_thread_and_touches_nothing(results: ResultsDir) -> None:
+    index = make_index((2,))
+    mirror, _ = start(results, index, [])
+    assert mirror.close()
+    assert not results.root.exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_once_and_holds_nothing_up(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    mirror, warned = start(results, index, [trial], tracking_uri="nonsense://x")
+    assert warned.event.wait(20)
+    began = time.monotonic()
+    for _ in range(1000):
+        mirror.event(EpochFinished(trial.trial_id, ROW))
+    assert time.monotonic() - began < 1
+    time.sleep(0.2)
+    assert not mirror.close()
+    assert len(warned) == 1
+    assert "orch sync s" in warned[0]
+
+
+def test_a_mirror_that_comes_back_catches_up(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_stored_sweep(results, index)
+    start_trial(results, trial, 1)
+    with open_sweep(results, index, name_curves):
+        mirror, warned = start(results, index, [trial])
+        assert warned.event.wait(20)
+        record = finish_trial(results, trial, 0.5)
+        mirror.event(TrialEnded(trial.trial_id, record.state, record))
+    assert mirror.close()
+    assert len(warned) == 1
+    shown = Shown(results)
+    assert shown.points(shown.parent)["test_acc/self"] == [(2, 0.5)]
+
+
+def test_a_mirror_that_does_not_end_is_left_behind_and_told(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    release = threading.Event()
+    monkeypatch.setattr("orchestrator.tuning.mirror.open_sweep", lambda *_, **__: release.wait() and open_sweep)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    mirror, warned = start(results, index, [trial])
+    assert not mirror.close(timeout_s=0.1)
+    release.set()
+    assert len(warned) == 1
+    assert "orch sync s" in warned[0]
+
+
+def test_a_report_is_mirrored_where_that_is_possible(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = Warned()
+    put_store(results)
+    write_index(results, make_index((2,)))
+    assert mirror_report(results, "s", name_curves, warned)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    assert not mirror_report(results, "s", name_curves, warned)
+    assert len(warned) == 1

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator import cost
+from orchestrator.record import State
+from orchestrator.results import ResultsDir
+from orchestrator.tuning.plan import build_plan, measured_times
+from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
+
+
+def test_nothing_measured_leaves_every_time_unknown(results: ResultsDir) -> None:
+    plan = build_plan(*spec_and_grid(), results)
+    assert (plan.num_trials, plan.num_finished, plan.num_to_run) == (8, 0, 8)
+    assert (plan.remaining_time_s, plan.gpu_hours) == (None, None)
+    assert {(cell.standing, cell.trial_time_s) for cell in plan.cells} == {("new", None)}
+    assert not results.root.exists()
+
+
+def test_sizes_are_those_of_the_closed_forms(results: ResultsDir) -> None:
+    spec, grid = spec_and_grid()
+    for cell, priced in zip(grid.cells, build_plan(spec, grid, results).cells, strict=True):
+        assert priced.num_params == cost.num_params(cell.trials[0])
+        assert priced.flops == cost.flops(cell.trials[0])
+        assert priced.memory_mib == cost.memory_mib(cell.trials[0])
+
+
+def test_finished_trials_price_the_others(results: ResultsDir) -> None:
+    spec, grid = spec_and_grid()
+    by_axes = {(t.model.depth, t.model.attention, t.seed): t for t in grid.trials}
+    write_record(results, by_axes[2, "self", 0], train_time_s=10.0, num_epochs=2)
+    cells = {(c.axes["depth"], c.axes["attention"]): c for c in build_plan(spec, grid, results).cells}
+    assert cells[2, "self"].standing == "partly done"
+    assert cells[2, "self"].trial_time_s == pytest.approx(10.0)
+    assert cells[2, "self"].remaining_time_s == pytest.approx(10.0)
+    assert cells[1, "self"].remaining_time_s == pytest.approx(2 * 5.0)
+    assert cells[1, "reattention"].trial_time_s is None
+
+
+def test_other_devices_and_diverged_trials_price_nothing(results: ResultsDir) -> None:
+    _, grid = spec_and_grid()
+    first, second, *_ = grid.trials
+    write_record(results, first, device="NVIDIA H200")
+    write_record(results, second, state=State.DIVERGED, test_acc=None)
+    assert measured_times(results, uses_gpu=False)[0] is None
+    device, times = measured_times(results, uses_gpu=True)
+    assert device == "NVIDIA H200"
+    assert times.epoch_s(first) == pytest.approx(1.0)
+
+
+def test_a_finished_sweep_has_nothing_left_to_pay(results: ResultsDir) -> None:
+    spec, grid = spec_and_grid(TEXT.replace("tracking:", "resources: {gpus: 1}\ntracking:"))
+    for trial in grid.trials:
+        write_record(results, trial)
+    plan = build_plan(spec, grid, results)
+    assert {cell.standing for cell in plan.cells} == {"done"}
+    assert (plan.num_to_run, plan.remaining_time_s, plan.gpu_hours) == (0, 0.0, 0.0)
