@@ -17,7 +17,7 @@ from orchestrator.trial import Trial
 from orchestrator.tuning.depth_points import NameCurves
 from orchestrator.tuning.events import Event, TrialEnded
 from orchestrator.tuning.survey import Standing
-from orchestrator.tuning.sync import SweepWriter, open_sweep
+from orchestrator.tuning.sync import SweepWriter, open_sweep, sync
 
 SECONDS_BETWEEN_WRITES = 1.0
 SECONDS_BETWEEN_TRIES = 60.0
@@ -36,20 +36,20 @@ class Mirror:
         pause_s: float = SECONDS_BETWEEN_WRITES,
         retry_s: float = SECONDS_BETWEEN_TRIES,
     ) -> None:
-        """`warn` takes one sentence for a person and is called from another thread, at most once."""
+        """`warn` takes one sentence for a person and is called at most once, perhaps from another thread."""
         self._results, self._name_curves, self._warn, self._uri = results, name_curves, warn, tracking_uri
         self._pause_s, self._retry_s = pause_s, retry_s
         self._notes: deque[tuple[str, bool]] = deque()
         self._running: set[str] = set()
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._is_current = True
+        self._is_current, self._sweep = True, ""
         self._has_warned = False
 
     def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
         """Begin, if there is anything to train: what a run leaves as it was needs no writing."""
         if to_run:
-            self._is_current = False
+            self._is_current, self._sweep = False, index.name
             self._thread = threading.Thread(target=self._work, args=(index,), name="mlflow-mirror", daemon=True)
             self._thread.start()
 
@@ -67,6 +67,8 @@ class Mirror:
         self._news.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
+        if not self._is_current:
+            self._tell(f"MLflow is behind the results folder, which has every number; run `orch sync {self._sweep}`")
         return self._is_current
 
     def _work(self, index: SweepIndex) -> None:
@@ -78,7 +80,7 @@ class Mirror:
                 self._is_current = True
                 return
             except OrchestratorError as error:
-                self._tell(error)
+                self._tell(f"{error}; training goes on")
             if is_last_try:
                 return
             self._closing.wait(self._retry_s)
@@ -102,7 +104,20 @@ class Mirror:
             (self._running.add if is_running else self._running.discard)(trial_id)
         return changed
 
-    def _tell(self, error: OrchestratorError) -> None:
+    def _tell(self, text: str) -> None:
         if not self._has_warned:
             self._has_warned = True
-            self._warn(f"{error}; training goes on")
+            self._warn(text)
+
+
+def mirror_report(results: ResultsDir, name: str, name_curves: NameCurves, warn: Callable[[str], None]) -> bool:
+    """Bring the mirror of sweep `name` up to date after a report was written, its figures included.
+
+    Returns whether that worked; a fault is told to `warn` and never raised, because the report stands without MLflow.
+    """
+    try:
+        sync(results, name, name_curves)
+    except OrchestratorError as error:
+        warn(str(error))
+        return False
+    return True

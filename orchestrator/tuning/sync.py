@@ -7,7 +7,6 @@ and written anew; when that is the parent, its children are handed over first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,14 @@ from orchestrator.durable import sha256
 from orchestrator.errors import ResultsError
 from orchestrator.record import SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir
-from orchestrator.tuning.depth_points import CURVE_METRICS, NameCurves, sweep_content
-from orchestrator.tuning.run_content import EPOCH_METRICS, RunContent, trial_content
+from orchestrator.tuning.depth_points import NameCurves, sweep_content
+from orchestrator.tuning.run_content import RunContent, trial_content
+from orchestrator.tuning.shown_run import ShownRun
 
 if TYPE_CHECKING:
-    from orchestrator.tuning.tracking import RunStore, ShownRun
+    from orchestrator.tuning.tracking import RunStore
 
 FIGURE_SUFFIXES = (".svg", ".png")
-
-OWN_METRICS = frozenset((*EPOCH_METRICS, *CURVE_METRICS, "final", "cost"))
-"""First parts of the names that are written here; what others log on a run is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +163,7 @@ class SweepWriter:
             self._parent = self._store.create(content)
         elif not self._parent.shows(content):
             self._store.read_points(self._parent)
-            if contradicts(self._parent, content):
+            if self._parent.contradicts(content):
                 self._replace_parent(self._parent, content)
             else:
                 self._store.write(self._parent, content)
@@ -182,7 +179,7 @@ class SweepWriter:
         run = self._children.get(trial_id)
         if run is not None and not run.shows(content):
             self._store.read_points(run)
-            if contradicts(run, content):
+            if run.contradicts(content):
                 self._store.delete(run)
                 del self._children[trial_id]
         old, run = run, self._children.get(trial_id)
@@ -201,19 +198,3 @@ class SweepWriter:
             return
         content = "".join(f"{path.relative_to(report)} {sha256(path.read_bytes())}\n" for path in figures)
         self._store.log_figures(self._parent, figures, sha256(content.encode()))
-
-
-def contradicts(run: ShownRun, content: RunContent) -> bool:
-    """Whether `run` shows a param or a point of ours that `content` has not, or has otherwise."""
-    if any(run.params.get(name, value) != value for name, value in content.params.items()):
-        return True
-    wanted = {(point.key, point.step): point.value for point in (*content.optional, *content.points)}
-    for (key, step), values in run.points.items():
-        if key.partition("/")[0] not in OWN_METRICS:
-            continue
-        if (key, step) not in wanted and not content.is_growing:
-            return True
-        expected = wanted.get((key, step), values[0])
-        if len(values) > 1 or not math.isclose(values[0], expected, rel_tol=1e-12):
-            return True
-    return False

@@ -16,7 +16,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by mlflow when it is imported
@@ -32,13 +31,13 @@ from orchestrator.errors import NotReadyError
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.run_content import EXPERIMENT_ID, GONE_WHEN_ABSENT, NOT_FINITE, RUN_ID, Point, RunContent
+from orchestrator.tuning.shown_run import DIGEST_TAG, ShownRun
 
 FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError, json.JSONDecodeError)
 """Everything that a broken, missing or foreign tracking server was seen to raise."""
 
 PARENT_TAG = "mlflow.parentRunId"
 NAME_TAG = "mlflow.runName"
-DIGEST_TAG = "content_digest"
 OWNER_TAG = "results_id"
 FINDING_TAGS = ("kind", "trial_id")
 FIGURES_TAG = "figures_digest"
@@ -54,25 +53,6 @@ MAX_METRICS, MAX_PARAMS, MAX_TAGS = 500, 100, 100
 
 for _noisy in ("mlflow", "alembic", "urllib3.connectionpool"):  # what goes wrong is told once, by `explained`
     logging.getLogger(_noisy).setLevel(logging.CRITICAL)
-
-
-@dataclass
-class ShownRun:
-    """What MLflow shows of one run, as far as this process knows; `points` is read when first needed."""
-
-    run_id: str
-    status: str
-    end_ms: int | None
-    artifact_uri: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    keys: tuple[str, ...] = ()
-    points: dict[tuple[str, int], list[float]] = field(default_factory=dict)
-    is_read: bool = False
-
-    def shows(self, content: RunContent) -> bool:
-        """Whether everything of `content`, a run that has ended, is known to be there and nothing else."""
-        return self.tags.get(DIGEST_TAG) == content.digest and self.status == content.status
 
 
 class RunStore:
@@ -235,9 +215,10 @@ def explained(place: str, sweep: str) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        reason = " ".join(str(error).split("\n")[0].split())[:300] or type(error).__name__
+        first_line = str(error).partition("\n")[0]
+        reason = first_line.partition("(Caused by ")[2] or first_line or type(error).__name__
         raise NotReadyError(
-            f"MLflow at {redact_text(place)} failed: {redact_text(reason)}; "
+            f"MLflow at {redact_text(place)} failed: {redact_text(reason)[:300]}; "
             f"every number is safe in the results folder, and `orch sync {sweep}` brings MLflow up to date"
         ) from error
 
@@ -286,6 +267,11 @@ def _local_uri(path: Path) -> str:
     MLflow keeps a file open by its URI: one that was deleted and made again in the same process needs another spelling.
     """
     path = path.absolute()
+    if set("%?#") & set(str(path)):
+        raise NotReadyError(
+            f"MLflow cannot keep its store in {path}, because of the '%', '?' or '#' in that name; "
+            "rename the folder, or set MLFLOW_TRACKING_URI to another place"
+        )
     if not path.exists():
         durable.remove_leftovers(path.parent)
         temporary = path.parent / f"{durable.TEMPORARY_PREFIX}{uuid.uuid4().hex}.db"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.errors import NotReadyError
 from orchestrator.record import EpochMetrics, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
@@ -140,11 +141,16 @@ def test_a_mirror_that_does_not_end_is_left_behind_and_told(
     index = make_index((2,))
     (trial,) = make_sweep(results, index)
     release = threading.Event()
-    monkeypatch.setattr("orchestrator.tuning.mirror.open_sweep", lambda *_, **__: release.wait() and open_sweep)
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def stuck(*_: object, **__: object) -> None:
+        release.wait()
+        raise NotReadyError("too late")
+
+    monkeypatch.setattr("orchestrator.tuning.mirror.open_sweep", stuck)
     mirror, warned = start(results, index, [trial])
     assert not mirror.close(timeout_s=0.1)
     release.set()
+    assert not mirror.close()
     assert len(warned) == 1
     assert "orch sync s" in warned[0]
 

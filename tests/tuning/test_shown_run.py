@@ -22,7 +22,7 @@ def content_of(points: dict[tuple[str, int], float], **changes: object) -> RunCo
     return RunContent(**{**known, "points": made, **changes})  # type: ignore[arg-type]
 
 
-def shown(points: dict[tuple[str, int], float], **changes: object) -> ShownRun:
+def shown(points: dict[tuple[str, int], float], /, **changes: object) -> ShownRun:
     known = {"run_id": "i", "status": "FINISHED", "end_ms": 1, "artifact_uri": "", "params": {"depth": "2"}, "tags": {}}
     return ShownRun(**{**known, "points": {place: [value] for place, value in points.items()}, **changes})  # type: ignore[arg-type]
 
