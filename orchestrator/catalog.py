@@ -54,7 +54,9 @@ class DatasetInfo:
 
 
 DATASETS: Mapping[str, DatasetInfo] = {
-    "digits": DatasetInfo("scikit-learn's bundled handwritten digits, 1,797 grey images", 8, 1, 10, has_test_part=False),
+    "digits": DatasetInfo(
+        "scikit-learn's bundled handwritten digits, 1,797 grey images", 8, 1, 10, has_test_part=False
+    ),
     "cifar10": DatasetInfo("CIFAR-10, 60,000 colour images", 32, 3, 10, is_fetched=True),
     "cifar100": DatasetInfo("CIFAR-100, 60,000 colour images", 32, 3, 100, is_fetched=True),
     "image_folder": DatasetInfo(

@@ -69,7 +69,9 @@ def run_options(function: F) -> F:
                 help="Ray Tune in parallel, or a for loop in this process.",
             ),
             click.option(
-                "--address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto; RAY_ADDRESS too."
+                "--address",
+                metavar="ADDRESS",
+                help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto; RAY_ADDRESS too.",
             ),
             click.option("--retry-failed", is_flag=True, help="Train trials again that failed."),
             click.option("--retrain-changed", is_flag=True, help="Replace finished trials that other code trained."),

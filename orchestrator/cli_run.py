@@ -22,7 +22,7 @@ from orchestrator.results import ResultsDir
 from orchestrator.spec import load_spec
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import EpochFinished, Event, TrialEnded, TrialStarted
+from orchestrator.tuning.events import EpochFinished, Event, TrialStarted
 from orchestrator.tuning.live import LiveTable, PlainLines, duration
 from orchestrator.tuning.survey import Standing
 from orchestrator.tuning.sweep import Listener, RunOptions, Summary, run_sweep
@@ -96,7 +96,9 @@ def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) ->
     if summary.stopped_by is not None:
         raise StoppedError(f"stopped; everything is saved, go on with: {again}", summary.stopped_by)
     if summary.num_failed:
-        click.echo(f"see why with: orch status {summary.sweep}{where}; try again with: {again} --retry-failed", err=True)
+        click.echo(
+            f"see why with: orch status {summary.sweep}{where}; try again with: {again} --retry-failed", err=True
+        )
     click.echo(f"next: orch report {summary.sweep}{where}", err=True)
     return summary.exit_code
 

@@ -20,7 +20,18 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.results import ResultsDir
 
 STARTER, SCHEMA = "sweep.yaml", "sweep.schema.json"
-LIBRARIES = ("torch", "torchvision", "timm", "ray", "mlflow", "pandas", "matplotlib", "scipy", "scikit-learn", "pyarrow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ray",
+    "mlflow",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "scikit-learn",
+    "pyarrow",
+)
 MIN_FREE_GIB = 2.0
 MIN_FILE_HANDLES = 1024
 
@@ -111,7 +122,9 @@ def _results_check(results: Path) -> Check:
             probe.unlink()
     except OrchestratorError as error:
         return Check("results", False, str(error), "name another folder with --results")
-    return Check("results", True, f"{root.root} " + ("can be written" if root.root.exists() else "is made by the first run"))
+    return Check(
+        "results", True, f"{root.root} " + ("can be written" if root.root.exists() else "is made by the first run")
+    )
 
 
 def _disk_check(results: Path) -> Check:
@@ -130,5 +143,7 @@ def _limit_checks() -> list[Check]:
     shared = Path("/dev/shm")
     if shared.is_dir():
         free_mib = shutil.disk_usage(shared).free / 2**20
-        checks.append(Check("shared memory", free_mib >= 256, f"{free_mib:.0f} MiB free", "Ray wants 256 MiB in /dev/shm"))
+        checks.append(
+            Check("shared memory", free_mib >= 256, f"{free_mib:.0f} MiB free", "Ray wants 256 MiB in /dev/shm")
+        )
     return checks

@@ -163,7 +163,9 @@ def show_log(prefix: str, results: Path, *, follow: bool, as_json: bool) -> None
     if not path.exists():
         raise UsageError(f"trial {folder.path.name} has no log yet: it has not been started")
     if as_json:
-        click.echo(json.dumps({"trial_id": folder.path.name, "attempt": number, "lines": path.read_text().splitlines()}))
+        click.echo(
+            json.dumps({"trial_id": folder.path.name, "attempt": number, "lines": path.read_text().splitlines()})
+        )
         return
     with path.open() as file:
         while True:
@@ -181,7 +183,9 @@ def _find_trial(prefix: str, root: ResultsDir) -> TrialFolder:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(f"no trial under {root.root} has an id that starts with {prefix!r}; `orch status SWEEP` lists them")
+        raise UsageError(
+            f"no trial under {root.root} has an id that starts with {prefix!r}; `orch status SWEEP` lists them"
+        )
     names = ", ".join(folder.path.name for folder in found[:5])
     raise UsageError(f"{len(found)} trials have an id that starts with {prefix!r}: {names}")
 
@@ -198,5 +202,3 @@ def _console() -> Console:
     """Stdout; a pipe gets full lines however long they are."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
-
-

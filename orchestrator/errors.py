@@ -13,8 +13,7 @@
     │   └── ChangedCodeError     3   a half-trained trial was started by other code
     └── StoppedError             130 or 143   a signal asked to stop; everything is saved
 
-Each class takes facts and writes its own sentence. The command line catches `OrchestratorError` once, prints the message
-and exits with `exit_code`.
+The command line catches `OrchestratorError` once, prints its message and exits with `exit_code`.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def code_fingerprint() -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Commit of the working tree around `folder`, and whether tracked files differ from it; (None, None) outside one."""
+    """Commit of the working tree around `folder`, and whether tracked files differ from it; None outside one."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None, None

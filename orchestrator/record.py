@@ -111,7 +111,16 @@ class TrialRecord:
 
     def numbers(self) -> dict[str, Any]:
         """What two equal trials on equal hardware agree on, bit by bit."""
-        names = ("trial_id", "state", "trial", "num_params", "flops", "num_epochs", "val_loss", "val_acc")
+        names: tuple[str, ...] = (
+            "trial_id",
+            "state",
+            "trial",
+            "num_params",
+            "flops",
+            "num_epochs",
+            "val_loss",
+            "val_acc",
+        )
         names += ("test_loss", "test_acc", "num_test_images", "weights_sha256", "diverged")
         return {name: getattr(self, name) for name in names}
 

@@ -106,7 +106,7 @@ def test_plan_names_what_changed_and_writes_nothing(folder: Path, capsys: pytest
 
 def test_a_cut_record_is_trained_again_with_a_notice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train_serially() == 0
-    record = sorted((folder / "results" / "trials").glob("*/record.json"))[0]
+    record = min((folder / "results" / "trials").glob("*/record.json"))
     whole = json.loads(record.read_text())
     record.write_bytes(record.read_bytes()[:50])
     capsys.readouterr()
@@ -128,7 +128,7 @@ def test_status_logs_and_resume_work_from_the_folder_alone(folder: Path, capsys:
     assert run("status", "tiny", "--json") == 0
     status = json.loads(capsys.readouterr().out)
     assert status["states"] == {"COMPLETE": 4}
-    assert [trial["axes"] for trial in status["trials"]][0] == {"depth": 1, "seed": 0}
+    assert status["trials"][0]["axes"] == {"depth": 1, "seed": 0}
     assert run("status", "tiny") == 0
     assert run("status") == 0
     assert "tiny: 4 COMPLETE" in capsys.readouterr().out
@@ -152,7 +152,9 @@ def test_a_diverged_trial_is_an_outcome_that_is_not_tried_again(
 
 def test_a_failed_trial_waits_for_retry_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "attn.py").write_text("class Broken:\n    def __init__(self, spec):\n        raise RuntimeError('no')\n")
-    (folder / "tiny.yaml").write_text(SPEC.replace("seeds: 2", "seeds: 1").replace("{embed", "{attention: 'attn:Broken', embed"))
+    (folder / "tiny.yaml").write_text(
+        SPEC.replace("seeds: 2", "seeds: 1").replace("{embed", "{attention: 'attn:Broken', embed")
+    )
     assert train_serially("--json") == 1
     assert last_json(capsys.readouterr().out)["num_failed"] == 2
     assert train_serially("--json") == 1

@@ -125,14 +125,18 @@ def test_a_cluster_that_does_not_answer_is_exit_code_3(folder: Path, capsys: pyt
 
 def test_a_huge_grid_asks_for_yes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     axes = "axes: {depth: [1, 2], lr: [" + ", ".join(f"{i}.0e-6" for i in range(100, 1100)) + "]}"
-    (folder / "bad.yaml").write_text(SPEC.replace("axes: {depth: [1, 2]}", axes).replace(", lr: 2.0e-3", "") + "seeds: 500\n")
+    (folder / "bad.yaml").write_text(
+        SPEC.replace("axes: {depth: [1, 2]}", axes).replace(", lr: 2.0e-3", "") + "seeds: 500\n"
+    )
     code, message = fail(capsys, "run", "bad.yaml")
     assert code == 2
     assert "1,000,000 trials" in message
     assert "--yes" in message
 
 
-@pytest.mark.parametrize("words", [["status", "nothing"], ["report", "nothing"], ["logs", "nothing"], ["resume", "../x"]])
+@pytest.mark.parametrize(
+    "words", [["status", "nothing"], ["report", "nothing"], ["logs", "nothing"], ["resume", "../x"]]
+)
 def test_an_unknown_sweep_or_trial_is_a_usage_error(
     folder: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:

@@ -46,7 +46,7 @@ def train_batches(
     split, recipe = dataset.train, trial.train
     order = torch.randperm(len(split), generator=_generator(trial.seed, "order", epoch))
     num_steps = steps_per_epoch(len(split), recipe.batch_size)
-    rows = order[: num_steps * recipe.batch_size].split(recipe.batch_size)[start_step:]  # type: ignore[no-untyped-call]
+    rows = order[: num_steps * recipe.batch_size].split(recipe.batch_size)[start_step:]
     if _works_on_batches(split, trial):
         return _pixel_batches(dataset, trial, epoch, start_step, rows)
     reader = ImageReader(split, _format(dataset, trial), recipe, trial.seed)
@@ -59,7 +59,7 @@ def eval_batches(split: Split, dataset: Dataset, trial: Trial, *, num_workers: i
     Raises:
         DataError: an image cannot be read; the message names it.
     """
-    rows = torch.arange(len(split)).split(trial.train.batch_size)  # type: ignore[no-untyped-call]
+    rows = torch.arange(len(split)).split(trial.train.batch_size)
     if _has_size(split, trial.model.img_size):
         return ((_normalise(_pixels(split, part), dataset), _labels(split, part)) for part in rows)
     return read_batches(ImageReader(split, _format(dataset, trial), None, trial.seed), 0, rows, num_workers)

@@ -1,6 +1,6 @@
 """Everything a trial needs to go on bit for bit: weights, optimizer state and progress in, a verified folder out.
 
-No random state is kept: every stream is keyed by (seed, purpose, epoch, step), so the place in the training says it all.
+No random state is kept: every stream is keyed by (seed, purpose, epoch, step), so the place in the training is enough.
 Tensors are safetensors and the rest is JSON; nothing on the load path is a pickle. The metric rows so far are part of a
 checkpoint, so a row and the state that made it cannot come apart.
 """

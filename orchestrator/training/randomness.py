@@ -53,6 +53,6 @@ def seeded_globals(seed: int) -> Iterator[None]:
 def _torch_generators() -> list[torch.Generator]:
     """torch.manual_seed would queue a call for every CUDA device that is not in use yet; these are the ones in use."""
     generators = [torch.default_generator]
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
     return generators

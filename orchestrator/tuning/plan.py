@@ -64,9 +64,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     """Price every cell of `grid`."""
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
     device, times = measured_times(results, uses_gpu=spec.resources.gpus > 0)
-    cells = tuple(
-        _plan_cell(cell, [standings[trial.trial_id] for trial in cell.trials], times) for cell in grid.cells
-    )
+    cells = tuple(_plan_cell(cell, [standings[trial.trial_id] for trial in cell.trials], times) for cell in grid.cells)
     unfinished = [s for s in standings.values() if not s.is_finished]
     remaining = _sum_or_none([cell.remaining_time_s for cell in cells])
     return SweepPlan(

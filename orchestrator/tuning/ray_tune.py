@@ -92,7 +92,9 @@ class _Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.events.put(TrialStarted(trial.config["trial_id"]))
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         event = result.get("orch_event")
         if isinstance(event, EpochMetrics):
             self.events.put(EpochFinished(result["orch_id"], event))
@@ -136,7 +138,7 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
 def _connect(settings: RunSettings) -> None:
     """Start Ray on this machine, or join the cluster that was named."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters comes back as an event or an exception
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     try:
         if settings.address is None:
             memory = 256 * 2**20  # trials share no objects, so the smallest store will do

@@ -14,7 +14,6 @@ from orchestrator.results import ResultsDir
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
 
-
 DAMAGED = "trained again"
 
 
@@ -129,5 +128,7 @@ def _flat(canonical: Mapping[str, Any]) -> dict[str, Any]:
 
 def _code_note(record: TrialRecord) -> str:
     before, now = record.provenance.versions, provenance.versions()
-    changes = [f"{n} {before.get(n, 'unknown')} -> {now.get(n)}" for n in ("torch", "timm") if before.get(n) != now.get(n)]
+    changes = [
+        f"{n} {before.get(n, 'unknown')} -> {now.get(n)}" for n in ("torch", "timm") if before.get(n) != now.get(n)
+    ]
     return "done by other code: " + (", ".join(changes) or "the sources of models/ or training/ changed")

@@ -24,9 +24,7 @@ def test_each_trial_is_seen_as_its_files_say(results: ResultsDir) -> None:
     write_record(results, done)
     write_record(results, other, code_fingerprint="other", versions={"torch": "1.0", "timm": "0.1"})
     write_record(results, diverged, state=State.DIVERGED, test_acc=None, diverged="the loss became inf")
-    attempt = Attempt(
-        number=1, host="h", process=1, device="cpu: x", code_fingerprint="f", versions={}, started_at="t"
-    )
+    attempt = Attempt(number=1, host="h", process=1, device="cpu: x", code_fingerprint="f", versions={}, started_at="t")
     for trial, outcome in ((failed, "FAIL"), (interrupted, None)):
         content = dataclasses.replace(attempt, outcome=outcome, error="no memory" if outcome else None)
         durable.write_sealed_json(results.trial(trial.trial_id).attempt_file(1), dataclasses.asdict(content))

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from orchestrator.errors import NotReadyError
+from orchestrator.training.device import describe_devices, device_name, peak_memory_mib, pick_device
+
+
+def test_no_gpu_asked_for_means_the_cpu() -> None:
+    assert pick_device(0) == "cpu"
+    assert device_name("cpu").startswith("cpu: ")
+    assert "cpu" in describe_devices() or "GPUs" in describe_devices()
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(NotReadyError, match=r"resources\.gpus"):
+        pick_device(0.5)
+
+
+def test_peak_memory_of_the_process_only_grows() -> None:
+    before = peak_memory_mib("cpu")
+    block = torch.ones(8 * 2**20)
+    assert peak_memory_mib("cpu") >= before > 10
+    assert block.sum() == 8 * 2**20
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_named_and_measured() -> None:
+    assert pick_device(1) == "cuda"
+    block = torch.ones(2**20, device="cuda")
+    assert peak_memory_mib("cuda") >= block.numel() * 4 / 2**20
+    assert not device_name("cuda").startswith("cpu")
