@@ -10,7 +10,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 def to_csv(frame: pd.DataFrame) -> str:
     """The frame as CSV: a header, no index, missing values empty, floats in full. Texts that a spreadsheet would take
-    for a formula get an apostrophe in front.
+    for a formula get an apostrophe in front; carriage returns become line feeds, because only these are quoted.
     """
     safe = frame.copy()
     for column in safe.columns:
@@ -21,4 +21,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def _disarm(text: object) -> object:
-    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA_STARTS) else text
+    if not isinstance(text, str):
+        return text
+    disarmed = f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return disarmed.replace("\r\n", "\n").replace("\r", "\n")
