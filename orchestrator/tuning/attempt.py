@@ -59,54 +59,63 @@ def _finished_record(folder: TrialFolder) -> TrialRecord | None:
 
 def _attempt(trial: Trial, folder: TrialFolder, settings: RunSettings) -> Generator[EpochMetrics, None, TrialEnded]:
     began = time.monotonic()
-    durable.write_json(folder.trial_file, trial.canonical())
     number = folder.num_attempts() + 1
-    device = pick_device(settings.gpus)
-    attempt = Attempt(
-        number=number,
-        host=provenance.host(),
-        process=os.getpid(),
-        device=device_name(device),
-        code_fingerprint=provenance.code_fingerprint(),
-        versions=provenance.versions(),
-        started_at=provenance.utc_now(),
-    )
-
-    def end(outcome: str, **changes: str | None) -> None:
-        ended = replace(attempt, outcome=outcome, ended_at=provenance.utc_now(), **changes)  # type: ignore[arg-type]
-        ended = replace(ended, wall_time_s=time.monotonic() - began)
-        durable.write_sealed_json(folder.attempt_file(number), dataclasses.asdict(ended))
-
     with _logging_to(folder.log_file(number)):
         store = CheckpointStore(folder.checkpoints)
         start_from = store.load_newest()
-        attempt = replace(attempt, started_from=start_from.name if start_from else None)
-        durable.write_sealed_json(folder.attempt_file(number), dataclasses.asdict(attempt))
-        log.info("trial %s (%s), attempt %d, on %s", trial.trial_id, trial.label, number, attempt.device)
+        attempt = _begin(trial, folder, settings, number, start_from)
+
+        def end(outcome: str, error: str | None = None, trace: str | None = None) -> None:
+            log.info("%s %s", outcome, error or "")
+            _end(folder, replace(attempt, outcome=outcome, error=error, traceback=trace), time.monotonic() - began)
+
         try:
             _check_code(start_from, folder, settings)
-            outcome = yield from _train(trial, folder, settings, store, start_from, device)
+            outcome = yield from _train(trial, folder, settings, store, start_from)
             record = _record(trial, attempt, settings, outcome=outcome)
             _commit(folder, store, record, outcome)
             end("COMPLETE")
         except DivergedError as error:
-            log.warning("diverged: %s", error)
             record = _record(trial, attempt, settings, diverged=error, folder=folder, began=began)
             durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
-            end("DIVERGED", error=str(error))
+            end("DIVERGED", str(error))
         except StoppedError as error:
-            log.info("%s", error)
-            end("STOPPED")
+            end("STOPPED", str(error))
             return TrialEnded(trial.trial_id, State.WAITING)
         except GeneratorExit:
-            end("STOPPED")
+            end("STOPPED", "stopped between two epochs")
             raise
         except Exception as error:  # whatever a model or a user's own code raises is this trial's outcome
             message = str(error) if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"
-            log.error("failed: %s\n%s", message, traceback.format_exc())
-            end("FAIL", error=message, traceback=traceback.format_exc())
+            end("FAIL", message, traceback.format_exc())
             return TrialEnded(trial.trial_id, State.FAIL, error=message)
     return TrialEnded(trial.trial_id, record.state, record)
+
+
+def _begin(
+    trial: Trial, folder: TrialFolder, settings: RunSettings, number: int, start_from: Checkpoint | None
+) -> Attempt:
+    """Write down that the attempt runs."""
+    attempt = Attempt(
+        number=number,
+        host=provenance.host(),
+        process=os.getpid(),
+        device=device_name(pick_device(settings.gpus)),
+        code_fingerprint=provenance.code_fingerprint(),
+        versions=provenance.versions(),
+        started_at=provenance.utc_now(),
+        started_from=start_from.name if start_from else None,
+    )
+    durable.write_json(folder.trial_file, trial.canonical())
+    durable.write_sealed_json(folder.attempt_file(number), dataclasses.asdict(attempt))
+    log.info("trial %s (%s), attempt %d, on %s", trial.trial_id, trial.label, number, attempt.device)
+    return attempt
+
+
+def _end(folder: TrialFolder, attempt: Attempt, wall_time_s: float) -> None:
+    """Write down how it ended."""
+    ended = replace(attempt, ended_at=provenance.utc_now(), wall_time_s=wall_time_s)
+    durable.write_sealed_json(folder.attempt_file(attempt.number), dataclasses.asdict(ended))
 
 
 def _train(
@@ -115,7 +124,6 @@ def _train(
     settings: RunSettings,
     store: CheckpointStore,
     start_from: Checkpoint | None,
-    device: str,
 ) -> Generator[EpochMetrics, None, Outcome]:
     """Train, mirroring each row into `metrics.jsonl`; rows come from the checkpoint where one is gone on from."""
     rows = start_from.progress.rows if start_from else ()
@@ -123,7 +131,7 @@ def _train(
     run = train(
         trial,
         settings=Settings(
-            device=device,
+            device=pick_device(settings.gpus),
             compile=settings.compile,
             num_loader_workers=max(0, int(settings.cpus) - 1),
             code_fingerprint=provenance.code_fingerprint(),
