@@ -1,8 +1,8 @@
-"""A spec in; how many combinations its conditions and exclusions leave out, without visiting them.
+"""A spec in; how many combinations its conditions and exclusions leave, without visiting them.
 
-Units are taken one after another. All that the combinations of the units so far have left behind is which conditions
-can still hold; combinations that leave the same set are counted together. So an axis that no condition looks at costs
-one multiplication, whatever its length.
+Units are taken one after another. All that the rows taken so far have settled is which constraints can still hold;
+combinations that agree on that are counted together. So an axis that no constraint looks at costs one multiplication,
+whatever its length.
 """
 
 from __future__ import annotations
@@ -10,21 +10,44 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from orchestrator.cell_values import resolve_values
 from orchestrator.combinations import NO_ROW, Combinations, Condition, option_owners
 
-Live = frozenset[int]
-"""Conditions that can still hold, by index."""
+
+@dataclass(frozen=True, eq=False)
+class Constraint:
+    """A condition that excludes cells, or without which a unit takes no row."""
+
+    condition: Condition
+    fields: Mapping[int, tuple[str, ...]]
+    """Unit to the fields of the condition that it decides; a field without an axis is decided by none."""
+    guarded: int | None = None
+    """The unit that needs it; None for an exclusion."""
+    is_reading: bool = False
+    """Whether it says that the cell's attention reads the unit."""
+
+    def is_broken(self, names: tuple[str, ...], values: Mapping[str, Any]) -> bool:
+        """Whether one of the fields `names` has a value that the condition does not allow."""
+        return any(values[name] not in self.condition[name] for name in names)
 
 
-@dataclass(frozen=True)
+Live = frozenset[Constraint]
+"""Constraints whose condition can still hold."""
+
+
 class Counting:
     """Counts the combinations of a spec."""
 
-    combinations: Combinations
+    def __init__(self, combinations: Combinations) -> None:
+        self.combinations = combinations
+        self.constraints = list(self._constraints())
+        units = range(len(combinations.units))
+        self._guards = [frozenset(c for c in self.constraints if c.guarded == index) for index in units]
+        self._closing = [frozenset(c for c in self.constraints if self._last_unit(c) == index) for index in units]
+        self._rows = [self._count_rows(index) for index in units]
+        self._start = self._constraints_without_axes_hold()
 
     def count(self, fixed: Mapping[int, int] | None = None) -> int:
         """Combinations that are not excluded, among those that take the rows `fixed` (unit to row).
@@ -32,127 +55,79 @@ class Counting:
         Exact but for two things, for which it is an upper bound: equal cells are counted apart, and an exclusion by
         `embed_dim` does not see widths that `match_params` computes.
         """
-        fixed = fixed or {}
-        counts: Counter[Live] = Counter()
-        if not any(self._is_exclusion(number) for number in self._constant if number in self._at_start):
-            counts[self._at_start] = 1
+        if any(c.guarded is None and not c.fields for c in self._start):
+            return 0
+        counts: Counter[Live] = Counter({self._start: 1})
         for index in self.combinations.order:
-            counts = self._take(index, counts, fixed.get(index))
+            counts = self._take(index, counts, (fixed or {}).get(index))
         return counts.total()
 
     def _take(self, index: int, counts: Counter[Live], fixed: int | None) -> Counter[Live]:
         after: Counter[Live] = Counter()
-        for live, number in counts.items():
-            for fails, num_rows in self._choices(index, live, fixed):
-                left = live - fails
-                if not any(self._is_exclusion(n) for n in left & self._decided_by[index]):
-                    after[left - self._conditions_of[index]] += number * num_rows
+        for live, num_combinations in counts.items():
+            for broken, num_rows in self._choices(index, live, fixed):
+                left = live - broken
+                if all(c.guarded is not None for c in left & self._closing[index]):
+                    after[left - self._guards[index]] += num_combinations * num_rows
         return after
 
     def _choices(self, index: int, live: Live, fixed: int | None) -> Iterator[tuple[Live, int]]:
-        """Sets of conditions that rows of the unit break, and how many rows break each."""
-        unit = self.combinations.units[index]
-        missed = self._conditions_of[index] - live
-        if missed:
-            if fixed in (None, NO_ROW):
-                yield self._broken_without_row(index, is_read=self._read_condition.get(index) not in missed), 1
-        elif fixed is None:
+        """What rows of the unit break, and how many rows break just that."""
+        missing = self._guards[index] - live
+        if missing and fixed in (None, NO_ROW):
+            yield self._broken_without_row(index, is_read=not any(c.is_reading for c in missing)), 1
+        elif not missing and fixed is None:
             yield from self._rows[index].items()
-        elif fixed != NO_ROW:
-            yield self._broken_by(index, unit.row(fixed)), 1
+        elif not missing and fixed is not None and fixed != NO_ROW:
+            yield self._broken_by(index, fixed), 1
 
-    @cached_property
-    def _conditions(self) -> tuple[Condition, ...]:
-        """Exclusions, then for each unit the condition of the spec and that of its attention."""
-        units = self.combinations.units
-        return (*self.combinations.spec.exclude, *(unit.when for unit in units), *(unit.read_by for unit in units))
+    def _constraints(self) -> Iterator[Constraint]:
+        for rule in self.combinations.spec.exclude:
+            yield Constraint(rule, self._deciding_units(rule))
+        for index, unit in enumerate(self.combinations.units):
+            for condition, is_reading in ((unit.when, False), (unit.read_by, True)):
+                if condition:
+                    yield Constraint(condition, self._deciding_units(condition), index, is_reading)
 
-    def _is_exclusion(self, number: int) -> bool:
-        return number < len(self.combinations.spec.exclude)
-
-    @cached_property
-    def _conditions_of(self) -> tuple[Live, ...]:
-        """The conditions under which each unit applies."""
-        num_exclusions, num_units = len(self.combinations.spec.exclude), len(self.combinations.units)
-        found = []
-        for index in range(num_units):
-            numbers = (num_exclusions + index, num_exclusions + num_units + index)
-            found.append(frozenset(number for number in numbers if self._conditions[number]))
-        return tuple(found)
-
-    @cached_property
-    def _read_condition(self) -> dict[int, int]:
-        """Unit to the number of the condition that its attention is the cell's."""
-        first = len(self._conditions) - len(self.combinations.units)
-        return {index: first + index for index, unit in enumerate(self.combinations.units) if unit.read_by}
-
-    @cached_property
-    def _fields_by_unit(self) -> tuple[dict[int, list[str]], ...]:
-        """For each condition, the unit that decides each of its fields."""
-        return tuple(self._fields_of(condition) for condition in self._conditions)
-
-    def _fields_of(self, condition: Condition) -> dict[int, list[str]]:
-        found: dict[int, list[str]] = {}
+    def _deciding_units(self, condition: Condition) -> dict[int, tuple[str, ...]]:
+        found: dict[int, tuple[str, ...]] = {}
         for name in condition:
-            owners = [index for index, unit in enumerate(self.combinations.units) if name in unit.names]
-            owners = owners or sorted(self.combinations.units_of([name]))
-            if owners:
-                found.setdefault(owners[0], []).append(name)
+            own = [index for index, unit in enumerate(self.combinations.units) if name in unit.names]
+            for index in (own or sorted(self.combinations.units_of([name])))[:1]:
+                found[index] = (*found.get(index, ()), name)
         return found
 
-    @cached_property
-    def _decided_by(self) -> tuple[Live, ...]:
-        """For each unit, the conditions of which it decides the last open field."""
-        position = {index: place for place, index in enumerate(self.combinations.order)}
-        last = [max(fields, key=lambda index: position[index], default=None) for fields in self._fields_by_unit]
-        units = range(len(self.combinations.units))
-        return tuple(frozenset(n for n, index in enumerate(last) if index == unit) for unit in units)
+    def _last_unit(self, constraint: Constraint) -> int | None:
+        return max(constraint.fields, key=self.combinations.order.index, default=None)
 
-    @cached_property
-    def _constant(self) -> tuple[int, ...]:
-        """Conditions that no unit decides any field of."""
-        return tuple(number for number, fields in enumerate(self._fields_by_unit) if not fields)
-
-    @cached_property
-    def _at_start(self) -> Live:
-        """Conditions that fields without an axis do not break."""
+    def _constraints_without_axes_hold(self) -> Live:
         values = resolve_values(self.combinations.spec, {})
         found = []
-        for number, condition in enumerate(self._conditions):
-            decided = {name for names in self._fields_by_unit[number].values() for name in names}
-            if condition and all(values[name] in condition[name] for name in condition if name not in decided):
-                found.append(number)
+        for constraint in self.constraints:
+            decided = {name for names in constraint.fields.values() for name in names}
+            if not constraint.is_broken(tuple(constraint.condition.keys() - decided), values):
+                found.append(constraint)
         return frozenset(found)
 
-    @cached_property
-    def _rows(self) -> tuple[Counter[Live], ...]:
-        """For each unit, how many different rows break which conditions."""
-        found = []
-        for index, unit in enumerate(self.combinations.units):
-            rows = {repr(unit.row(number)): unit.row(number) for number in range(unit.num_rows)}
-            found.append(Counter(self._broken_by(index, row) for row in rows.values()))
-        return tuple(found)
+    def _count_rows(self, index: int) -> Counter[Live]:
+        unit = self.combinations.units[index]
+        different = {repr(unit.row(number)): number for number in range(unit.num_rows)}
+        return Counter(self._broken_by(index, number) for number in different.values())
 
-    def _broken_by(self, index: int, row: Mapping[str, Any]) -> Live:
-        values = resolve_values(self.combinations.spec, {**self._context(index), **row})
-        return self._broken(index, values)
+    def _broken_by(self, index: int, row: int) -> Live:
+        assigned = {**self._reading_attention(index), **self.combinations.units[index].row(row)}
+        return self._broken(index, resolve_values(self.combinations.spec, assigned))
 
     def _broken_without_row(self, index: int, *, is_read: bool) -> Live:
-        values = resolve_values(self.combinations.spec, self._context(index))
+        values = resolve_values(self.combinations.spec, self._reading_attention(index))
         if not is_read:
             values[self.combinations.units[index].names[0]] = None
         return self._broken(index, values)
 
-    def _context(self, index: int) -> dict[str, Any]:
-        """An attention that reads the unit's options, where the unit does not say which."""
-        owners = (owner for name in self.combinations.units[index].names for owner in option_owners(name))
-        owner = next(owners, None)
-        return {} if owner is None or not self.combinations.units_of(["attention"]) else {"attention": owner}
-
     def _broken(self, index: int, values: Mapping[str, Any]) -> Live:
-        found = []
-        for number, fields in enumerate(self._fields_by_unit):
-            names = fields.get(index, ())
-            if any(values[name] not in self._conditions[number][name] for name in names):
-                found.append(number)
-        return frozenset(found)
+        return frozenset(c for c in self.constraints if c.is_broken(c.fields.get(index, ()), values))
+
+    def _reading_attention(self, index: int) -> dict[str, Any]:
+        """An attention that reads the unit's options, where another axis says which."""
+        owners = [owner for name in self.combinations.units[index].names for owner in option_owners(name)]
+        return {"attention": owners[0]} if owners and self.combinations.units_of(["attention"]) else {}

@@ -116,11 +116,16 @@ def _check_given_twice(findings: Findings, sections: dict[str, dict[str, Any]], 
 
 def _check_required(findings: Findings, sections: dict[str, dict[str, Any]], axes: tuple[Axis, ...]) -> None:
     written = set(findings.broken) | {axis.name for axis in axes} | {name for s in sections.values() for name in s}
-    for field in FIELDS.values():
-        if field.is_required and field.name not in written:
-            hint = f"write it under {field.section}:, or as an axis under axes:; allowed: {field.allowed}"
-            findings.report((field.section,), f"{field.path} is missing", hint, key=True)
-            findings.broken.add(field.name)
+    for section in SECTIONS:
+        missing = [f for f in FIELDS.values() if f.section == section and f.is_required and f.name not in written]
+        findings.broken.update(field.name for field in missing)
+        told = ", ".join(field.path for field in missing)
+        if len(missing) == 1:
+            hint = f"write it under {section}:, or as an axis under axes:; allowed: {missing[0].allowed}"
+            findings.report((section,), f"{told} is missing", hint, key=True)
+        elif missing:
+            hint = f"write them under {section}:, or as axes under axes:"
+            findings.report((section,), f"{told} are missing", hint, key=True)
 
 
 def _read_seeds(findings: Findings, value: Any) -> tuple[int, ...]:

@@ -41,6 +41,7 @@ def test_every_spec_that_loads_is_valid(content: dict[str, Any]) -> None:
 IN_YAML_ONLY = {"a duplicate key", "a tag"}
 BETWEEN_FIELDS = {
     "a missing field",
+    "missing fields",
     "a missing section",
     "an axis that a section gives too",
     "an axis twice",

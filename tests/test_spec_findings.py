@@ -58,8 +58,7 @@ color: red
 def test_all_problems_of_a_file_are_told_at_once_in_order() -> None:
     places = [line.partition(": ")[0] for line in message_of(MANY).splitlines() if line.startswith("f.yaml")]
     assert places == [
-        "f.yaml:1:1",  # train.epochs is missing
-        "f.yaml:1:1",  # train.batch_size is missing
+        "f.yaml:1:1",  # train.epochs, train.batch_size are missing
         "f.yaml:1:7",
         "f.yaml:3:3",
         "f.yaml:4:10",

@@ -36,7 +36,7 @@ def test_a_spec_made_in_code_has_no_places() -> None:
 
 def test_zipped_axes_come_last() -> None:
     text = (
-        starter_spec().replace("seeds:", "zip: {lr: [0.1, 0.2], mixup: [0, 1]}\nseeds:").replace("  lr: 2.0e-3\n", "")
+        starter_spec().replace("seeds:", "zip: {lr: [0.1, 0.2], mixup: [0, 1]}\nseeds:").replace("  lr: 5.0e-3\n", "")
     )
     assert loads_spec(text).axis_names == ("depth", "attention", "lr", "mixup")
 
