@@ -177,11 +177,12 @@ def report(sweep: str, results: Path, as_json: bool) -> None:
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="A free one by default.")
 @results_option
-def ui(port: int | None, results: Path) -> int:
+@json_option
+def ui(port: int | None, results: Path, as_json: bool) -> int:
     """Serve the MLflow dashboard on loopback until Ctrl-C."""
     from orchestrator.cli_views import serve_dashboard
 
-    return serve_dashboard(results, port)
+    return serve_dashboard(results, port, as_json)
 
 
 @cli.command()
@@ -199,8 +200,9 @@ def sync(sweep: str | None, results: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="The schema is JSON anyway.")
-def schema(as_json: bool) -> None:
+@results_option
+@json_option
+def schema(results: Path, as_json: bool) -> None:
     """Print the JSON Schema of a spec, for editors."""
     from orchestrator.cli_setup import print_schema
 
@@ -222,7 +224,9 @@ def doctor(results: Path, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@results_option
+@json_option
+def completion(shell: str, results: Path, as_json: bool) -> None:
     """Print a shell's completion script.
 
     \b
@@ -232,7 +236,7 @@ def completion(shell: str) -> None:
     """
     from orchestrator.cli_setup import print_completion
 
-    print_completion(cli, shell)
+    print_completion(cli, shell, as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from orchestrator import provenance
+from orchestrator import cost, provenance
 from orchestrator.cli_place import find_sweep
 from orchestrator.errors import StoppedError, UsageError
 from orchestrator.grid import count_trials, expand_grid
@@ -62,7 +62,7 @@ def _run(
             f"{spec.name} asks for up to {num_trials:,} trials; look at it with `orch plan`, "
             f"and start it with --yes if that is meant (more than {MAX_TRIALS_UNASKED:,} are not started unasked)"
         )
-    grid = expand_grid(spec)
+    grid = expand_grid(spec, count_params)
     for warning in grid.warnings:
         click.echo(f"warning: {warning}", err=True)
     if results.root != Path("results"):
@@ -141,6 +141,15 @@ class JsonLines:
     def _say(self, name: str, **content: Any) -> None:
         click.echo(json.dumps({"event": name, **content}))
         sys.stdout.flush()
+
+
+def count_params(trial: Trial) -> int:
+    """Parameters in closed form, or of the built model for an attention without one."""
+    if cost.is_closed_form(trial):
+        return cost.num_params(trial)
+    from orchestrator.models import count_on_meta
+
+    return count_on_meta(trial)[0]
 
 
 def make_importable(folder: Path) -> None:

@@ -60,11 +60,12 @@ def print_schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-def print_completion(cli: click.Command, shell: str) -> None:
+def print_completion(cli: click.Command, shell: str, as_json: bool) -> None:
     """Print the script that makes `shell` complete orch's words."""
     completion = get_completion_class(shell)
     assert completion is not None
-    click.echo(completion(cli, {}, "orch", "_ORCH_COMPLETE").source())
+    script = completion(cli, {}, "orch", "_ORCH_COMPLETE").source()
+    click.echo(json.dumps({"shell": shell, "script": script}) if as_json else script)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ MAX_ROWS = 200
 
 def show_plan(path: Path, results: Path, as_json: bool) -> None:
     """Print the priced grid of the spec at `path`."""
-    from orchestrator.cli_run import MAX_TRIALS_UNASKED, make_importable
+    from orchestrator.cli_run import MAX_TRIALS_UNASKED, count_params, make_importable
     from orchestrator.grid import count_trials, expand_grid
     from orchestrator.spec import load_spec
     from orchestrator.tuning.plan import build_plan
@@ -42,7 +42,7 @@ def show_plan(path: Path, results: Path, as_json: bool) -> None:
         text = f"{spec.name}: at most {num_trials:,} trials, too many to list; `orch run` starts them only with --yes"
         click.echo(json.dumps(content) if as_json else text)
         return
-    found = build_plan(spec, expand_grid(spec), root)
+    found = build_plan(spec, expand_grid(spec, count_params), root)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
@@ -56,7 +56,7 @@ def _print_plan(found: Any) -> None:
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for name in axes:
         table.add_column(name)
-    for name in ("trials", "params", "MFLOPs/image", "memory MiB", "time a trial"):
+    for name in ("trials", "params", "MFLOPs/image", "memory MiB", "time a trial", "GPU-hours"):
         table.add_column(name, justify="right")
     table.add_column("standing")
     for cell in found.cells[:MAX_ROWS]:
@@ -67,6 +67,7 @@ def _print_plan(found: Any) -> None:
             f"{cell.flops / 1e6:,.2f}",
             "unknown" if cell.memory_mib is None else f"{cell.memory_mib:,.0f}",
             "unknown" if cell.trial_time_s is None else duration(cell.trial_time_s),
+            "unknown" if cell.gpu_hours is None else f"{cell.gpu_hours:.2f}",
             Text("; ".join(cell.reasons if cell.standing == "changed" else [cell.standing, *cell.reasons])),
         )
     console = _console()

@@ -32,11 +32,14 @@ def make_report(place: str, results: Path, as_json: bool) -> None:
         click.echo(str(report.path))
 
 
-def serve_dashboard(results: Path, port: int | None) -> int:
+def serve_dashboard(results: Path, port: int | None, as_json: bool) -> int:
     """Serve MLflow's dashboard until it is stopped."""
     from orchestrator.tuning.dashboard import Addresses, serve
 
     def announce(addresses: Addresses) -> None:
+        if as_json:
+            click.echo(json.dumps({"dashboard": addresses.dashboard, "charts": dict(addresses.charts)}))
+            return
         click.echo(f"dashboard: {addresses.dashboard}  (Ctrl-C ends it)")
         for sweep, address in addresses.charts.items():
             click.echo(f"accuracy against depth of {sweep}: {address}")

@@ -194,6 +194,20 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether a live process holds the lock file `path`; writes nothing."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def sha256(content: bytes) -> str:
     """64 hex digits."""
     return hashlib.sha256(content).hexdigest()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.durable import read_sealed_json
+from orchestrator.durable import is_held, read_sealed_json
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
 from orchestrator.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
@@ -112,7 +112,7 @@ class TrialFolder:
         return rows
 
     def state(self) -> State:
-        """Where the trial stands, from files alone. RUNNING means: started, neither finished nor failed."""
+        """Where the trial stands, from files alone. A trial whose process was killed is WAITING."""
         try:
             record = self.read_record()
         except ResultsError:
@@ -122,8 +122,9 @@ class TrialFolder:
         attempts = self.read_attempts()
         if not attempts:
             return State.WAITING
-        outcomes = {"FAIL": State.FAIL, "STOPPED": State.WAITING}
-        return outcomes.get(attempts[-1].outcome or "", State.RUNNING)
+        if attempts[-1].outcome == "FAIL":
+            return State.FAIL
+        return State.RUNNING if is_held(self.lock_file) else State.WAITING
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,10 @@ def test_a_cut_record_is_work_to_do(folder: TrialFolder, tiny_trial: Trial) -> N
     ("outcomes", "state"),
     [
         ([], State.WAITING),
-        ([None], State.RUNNING),
+        ([None], State.WAITING),
         (["STOPPED"], State.WAITING),
         (["FAIL"], State.FAIL),
-        (["FAIL", None], State.RUNNING),
+        (["FAIL", None], State.WAITING),
     ],
 )
 def test_the_state_follows_from_the_attempts(folder: TrialFolder, outcomes: list[str | None], state: State) -> None:
@@ -80,6 +80,13 @@ def test_the_state_follows_from_the_attempts(folder: TrialFolder, outcomes: list
         write_attempt(folder, number, outcome)
     assert folder.state() is state
     assert folder.num_attempts() == len(outcomes)
+
+
+def test_a_trial_runs_while_its_lock_is_held(folder: TrialFolder) -> None:
+    write_attempt(folder, 1, None)
+    with durable.hold(folder.lock_file, "trial"):
+        assert folder.state() is State.RUNNING
+    assert folder.state() is State.WAITING
 
 
 def test_metrics_read_back_without_a_torn_last_line(folder: TrialFolder) -> None:

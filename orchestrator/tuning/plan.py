@@ -42,6 +42,8 @@ class CellPlan:
     """Expected training time of one trial; None until a comparable epoch was measured on this kind of device."""
     remaining_time_s: float | None
     """Of the trials that are still to run, one after the other."""
+    gpu_hours: float | None
+    """GPUs a trial times the remaining time; 0 on a CPU, None while the time is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class SweepPlan:
     num_to_run: int
     remaining_time_s: float | None
     gpu_hours: float | None
-    """GPUs a trial times the remaining time; 0 on a CPU, None while the time is unknown."""
+    """Of all cells."""
     warnings: tuple[str, ...]
 
 
@@ -64,7 +66,10 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     """Price every cell of `grid`."""
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
     device, times = measured_times(results, uses_gpu=spec.resources.gpus > 0)
-    cells = tuple(_plan_cell(cell, [standings[trial.trial_id] for trial in cell.trials], times) for cell in grid.cells)
+    cells = tuple(
+        _plan_cell(cell, [standings[trial.trial_id] for trial in cell.trials], times, spec.resources.gpus)
+        for cell in grid.cells
+    )
     unfinished = [s for s in standings.values() if not s.is_finished]
     remaining = _sum_or_none([cell.remaining_time_s for cell in cells])
     return SweepPlan(
@@ -75,7 +80,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         num_finished=len(standings) - len(unfinished),
         num_to_run=len(unfinished),
         remaining_time_s=remaining,
-        gpu_hours=None if remaining is None else remaining * spec.resources.gpus / 3600,
+        gpu_hours=_sum_or_none([cell.gpu_hours for cell in cells]),
         warnings=grid.warnings,
     )
 
@@ -108,13 +113,14 @@ def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, 
     return device, times
 
 
-def _plan_cell(cell: Cell, standings: Sequence[Standing], times: EpochTimes) -> CellPlan:
+def _plan_cell(cell: Cell, standings: Sequence[Standing], times: EpochTimes, gpus: float) -> CellPlan:
     trial = cell.trials[0]
     num_params, flops, memory = _counts(trial)
     to_run = [standing for standing in standings if not standing.is_finished]
     notes = [standing.note for standing in standings if standing.note]
     reasons = tuple(dict.fromkeys(note for note in notes if note != "new"))
     trial_time_s = times.trial_s(trial)
+    remaining_s = 0.0 if not to_run else None if trial_time_s is None else trial_time_s * len(to_run)
     return CellPlan(
         cell_id=cell.cell_id,
         axes=dict(cell.axes),
@@ -128,7 +134,8 @@ def _plan_cell(cell: Cell, standings: Sequence[Standing], times: EpochTimes) -> 
         flops=flops,
         memory_mib=memory,
         trial_time_s=trial_time_s,
-        remaining_time_s=0.0 if not to_run else None if trial_time_s is None else trial_time_s * len(to_run),
+        remaining_time_s=remaining_s,
+        gpu_hours=0.0 if gpus == 0 else None if remaining_s is None else remaining_s * gpus / 3600,
     )
 
 

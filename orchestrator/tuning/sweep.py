@@ -169,7 +169,8 @@ def _settings(
             for listener in listeners:
                 listener.phase(f"preparing dataset {standing.trial.data.name}")
             fingerprints[key] = prepare_data(standing.trial.data)
-            roots[key] = standing.trial.data.root
+            root = standing.trial.data.root
+            roots[key] = None if root is None else str(Path(root).resolve())  # a worker has another working folder
         _check_same_data(standing, fingerprints[key])
     git_commit, git_dirty = provenance.git_state(Path.cwd())
     return RunSettings(

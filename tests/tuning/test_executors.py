@@ -168,7 +168,7 @@ def test_a_killed_trial_goes_on_from_its_last_epoch(reference: ResultsDir, resul
     process.stdout.close()
     trial = tiny()
     folder = results.trial(trial.trial_id)
-    assert folder.state() is State.RUNNING
+    assert folder.state() is State.WAITING
     events = execute("serial", [trial], settings_for(results, [trial], "serial"))
     assert sum(isinstance(event, EpochFinished) for event in events) == 1
     record, expected = folder.read_record(), reference.trial(trial.trial_id).read_record()

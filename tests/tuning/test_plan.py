@@ -12,7 +12,7 @@ from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
 def test_nothing_measured_leaves_every_time_unknown(results: ResultsDir) -> None:
     plan = build_plan(*spec_and_grid(), results)
     assert (plan.num_trials, plan.num_finished, plan.num_to_run) == (8, 0, 8)
-    assert (plan.remaining_time_s, plan.gpu_hours) == (None, None)
+    assert (plan.remaining_time_s, plan.gpu_hours) == (None, 0.0)
     assert {(cell.standing, cell.trial_time_s) for cell in plan.cells} == {("new", None)}
     assert not results.root.exists()
 
