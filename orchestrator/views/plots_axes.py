@@ -45,10 +45,10 @@ def accuracy_limits(data: pd.DataFrame) -> tuple[float, float]:
     reach = spread * np.where((data["n"] == 2).fillna(False), 0.75, 2.5)
     low = float(np.fmin(low, data["low_percent"].clip(lower=low - reach).min()))
     high = float(np.fmax(high, data["high_percent"].clip(upper=high + reach).max()))
+    low, high = max(low, 0.0), min(high, max(100.0, float(values.max())))
     pad = max(0.09 * (high - low), 1.0 - (high - low) / 2)
-    low, high = low - pad, high + pad
-    ceiling = max(100.0, float(values.max())) + 0.05 * (high - low)
-    return max(low, -0.05 * (high - low)), min(high, ceiling)
+    edge = 0.05 * (high - low + 2.0 * pad)
+    return max(low - pad, -edge), min(high + pad, max(100.0, high) + edge)
 
 
 def is_log(axis: str, places: Sequence[float]) -> bool:

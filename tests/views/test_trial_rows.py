@@ -18,7 +18,8 @@ def test_a_started_trial_tells_how_far_it_is(tmp_path: Path) -> None:
     sweep = build_sweep(tmp_path, AXES)
     sweep.begin(sweep.trials[0])
     sweep.train(sweep.trials[0], [0.3, 0.5])
-    row = read_table(tmp_path, "depth_sweep").iloc[0]
+    with durable.hold(sweep.results.trial(sweep.trials[0].trial_id).lock_file, "trial"):
+        row = read_table(tmp_path, "depth_sweep").iloc[0]
     assert (row["state"], row["num_epochs"], row["num_attempts"], row["embed_dim"]) == ("RUNNING", 2, 1, 48)
     assert pd.isna(row["val_acc"])
 
@@ -85,5 +86,5 @@ def test_a_damaged_description_is_a_notice(tmp_path: Path) -> None:
     sweep.begin(sweep.trials[0])
     sweep.results.trial(sweep.trials[0].trial_id).trial_file.write_text('["no trial"]')
     table = read_table(tmp_path, "depth_sweep")
-    assert table["state"].iloc[0] == "RUNNING"
+    assert table["num_attempts"].iloc[0] == 1
     assert table.attrs["notices"] == [f"trials/{sweep.trials[0].trial_id}/trial.json is damaged: it describes no trial"]
