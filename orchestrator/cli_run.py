@@ -17,10 +17,10 @@ from orchestrator import cost, provenance
 from orchestrator.cli_place import find_sweep
 from orchestrator.errors import StoppedError, UsageError
 from orchestrator.grid import count_trials, expand_grid
+from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.spec import load_spec
-from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, TrialStarted
 from orchestrator.tuning.live import LiveTable, PlainLines, duration

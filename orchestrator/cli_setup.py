@@ -38,8 +38,8 @@ MIN_FILE_HANDLES = 1024
 
 def write_starter(folder: Path, as_json: bool) -> None:
     """Write the starter spec and its schema into `folder`; nothing that is there is replaced."""
-    from orchestrator.schema import json_schema
-    from orchestrator.starter import starter_spec
+    from orchestrator.grids.schema import json_schema
+    from orchestrator.grids.starter import starter_spec
 
     spec, schema = folder / STARTER, folder / SCHEMA
     for path in (spec, schema):
@@ -55,7 +55,7 @@ def write_starter(folder: Path, as_json: bool) -> None:
 
 def print_schema() -> None:
     """Print the JSON Schema of a spec."""
-    from orchestrator.schema import json_schema
+    from orchestrator.grids.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
 

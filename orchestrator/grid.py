@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from orchestrator.cell_rules import cell_problems
-from orchestrator.cell_values import ParamCount, TrialFactory, Values, resolve_values
-from orchestrator.combinations import NO_ROW, Combination, Combinations, combination_path
 from orchestrator.cost import num_params
-from orchestrator.counting import Counting
 from orchestrator.errors import SpecError, SpecProblem, TrainingError
-from orchestrator.grid_warnings import GridWarnings
-from orchestrator.sweep_spec import MatchParams, SweepSpec
+from orchestrator.grids.cell_rules import cell_problems
+from orchestrator.grids.cell_values import ParamCount, TrialFactory, Values, resolve_values
+from orchestrator.grids.combinations import NO_ROW, Combination, Combinations, combination_path
+from orchestrator.grids.counting import Counting
+from orchestrator.grids.grid_warnings import GridWarnings
+from orchestrator.grids.sweep_spec import MatchParams, SweepSpec
 from orchestrator.trial import Cell, Trial
 
 Found = tuple[tuple[str, ...], str, str]

@@ -14,8 +14,8 @@ from typing import Any
 
 from orchestrator.durable import is_held, read_sealed_json
 from orchestrator.errors import ResultsError, UsageError
+from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
-from orchestrator.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.errors import SpecError, SpecProblem
-from orchestrator.spec_checks import check_spec
-from orchestrator.spec_findings import Findings
-from orchestrator.spec_reader import read_spec
-from orchestrator.spec_writer import dump_spec
-from orchestrator.strict_yaml import MAX_BYTES, TOO_LARGE, compose
-from orchestrator.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
+from orchestrator.grids.spec_checks import check_spec
+from orchestrator.grids.spec_findings import Findings
+from orchestrator.grids.spec_reader import read_spec
+from orchestrator.grids.spec_writer import dump_spec
+from orchestrator.grids.strict_yaml import MAX_BYTES, TOO_LARGE, compose
+from orchestrator.grids.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
 
 __all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "dump_spec", "load_spec", "loads_spec"]
 

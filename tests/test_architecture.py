@@ -26,10 +26,9 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("user_attention",),
     ("trial",),
     ("cost",),
-    ("strict_yaml",),
-    ("sweep_spec", "spec_fields"),
-    ("cell_values", "cell_rules", "combinations", "counting", "grid_warnings", "grid"),
-    ("spec_findings", "spec_checks", "axis_reader", "spec_reader", "spec_writer", "spec", "schema", "starter"),
+    ("grids",),
+    ("spec",),
+    ("grid",),
     ("record",),
     ("provenance",),
     ("durable",),
@@ -43,12 +42,12 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 )
 """In the order data flows: a file imports from its own room and from earlier ones."""
 
-VIEWS_READ = {"__init__", "errors", "redact", "catalog", "trial", "sweep_spec", "record", "durable", "results", "views"}
+VIEWS_READ = {"__init__", "errors", "redact", "catalog", "trial", "grids", "record", "durable", "results", "views"}
 """What `views/` may know: records, and nothing of how they came about."""
 
 LIBRARY_HOMES = {
-    "pydantic": ("spec_fields.py", "spec.py"),
-    "yaml": ("strict_yaml.py",),
+    "pydantic": ("grids/spec_fields.py",),
+    "yaml": ("grids/strict_yaml.py",),
     "torch": ("models/", "training/"),
     "timm": ("models/", "training/"),
     "torchvision": ("training/",),

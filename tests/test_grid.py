@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from orchestrator.cost import num_params
 from orchestrator.errors import SpecError
 from orchestrator.grid import Grid, expand, expand_grid
+from orchestrator.grids.strict_yaml import dump
 from orchestrator.spec import loads_spec
-from orchestrator.strict_yaml import dump
-from tests.spec_strategies import contents, load
+from tests.grids.spec_strategies import contents, load
 
 REST = "data: {name: digits}\ntrain: {epochs: 2, batch_size: 8, lr: 1e-3}\n"
 

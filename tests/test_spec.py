@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
+from orchestrator.grids.starter import starter_spec
 from orchestrator.spec import SweepSpec, dump_spec, load_spec, loads_spec
-from orchestrator.starter import starter_spec
-from tests.spec_strategies import contents, load
+from tests.grids.spec_strategies import contents, load
 
 
 @settings(max_examples=50)

@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator import cost, provenance
 from orchestrator.errors import ResultsError
 from orchestrator.grid import Grid
+from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
-from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Cell, Trial
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.timing import EpochTimes

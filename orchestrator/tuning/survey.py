@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator import provenance
 from orchestrator.errors import ResultsError
 from orchestrator.grid import Grid
+from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir
-from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
 
 DAMAGED = "trained again"

@@ -21,9 +21,9 @@ from typing import Literal, Protocol
 from orchestrator import cost, durable, provenance
 from orchestrator.errors import DataError
 from orchestrator.grid import Grid
+from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir, SweepFolder
-from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import Event, RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.survey import Standing, build_index, survey

@@ -6,10 +6,10 @@ import dataclasses
 
 from orchestrator import durable, provenance
 from orchestrator.grid import Grid, expand_grid
+from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import Provenance, State, TrialRecord
 from orchestrator.results import ResultsDir
 from orchestrator.spec import loads_spec
-from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import Trial
 
 TEXT = """\

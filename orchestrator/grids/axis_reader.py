@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec_fields import Field, find_field
-from orchestrator.spec_findings import Findings, show
-from orchestrator.strict_yaml import YamlPath
-from orchestrator.sweep_spec import Axis, MatchParams
+from orchestrator.grids.spec_fields import Field, find_field
+from orchestrator.grids.spec_findings import Findings, show
+from orchestrator.grids.strict_yaml import YamlPath
+from orchestrator.grids.sweep_spec import Axis, MatchParams
 
 CONDITIONAL = ("values", "when")
 AXIS_FORMS = "write an axis as a list, or as {values: [...], when: {field: value}}"

@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterator
 
 from orchestrator.catalog import ATTENTION_OPTIONS
-from orchestrator.cell_rules import CELL_RULES, CellRule
-from orchestrator.cell_values import resolve_values
-from orchestrator.combinations import NO_ROW, CircleError, Combinations, combination_path, option_owners
-from orchestrator.counting import Counting
-from orchestrator.spec_findings import Findings
-from orchestrator.sweep_spec import MatchParams, SweepSpec
+from orchestrator.grids.cell_rules import CELL_RULES, CellRule
+from orchestrator.grids.cell_values import resolve_values
+from orchestrator.grids.combinations import NO_ROW, CircleError, Combinations, combination_path, option_owners
+from orchestrator.grids.counting import Counting
+from orchestrator.grids.spec_findings import Findings
+from orchestrator.grids.sweep_spec import MatchParams, SweepSpec
 
 MAX_VISITED = 200_000
 """Combinations of one rule's axes beyond which only `expand_grid` checks it."""

@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.catalog import ATTENTION_OPTIONS, ATTENTIONS
-from orchestrator.cell_values import resolve_values
-from orchestrator.spec_fields import FILLED_FROM_CATALOG
-from orchestrator.strict_yaml import YamlPath
-from orchestrator.sweep_spec import Axis, SweepSpec
+from orchestrator.grids.cell_values import resolve_values
+from orchestrator.grids.spec_fields import FILLED_FROM_CATALOG
+from orchestrator.grids.strict_yaml import YamlPath
+from orchestrator.grids.sweep_spec import Axis, SweepSpec
 
 NO_ROW = -1
 

@@ -6,8 +6,8 @@ import re
 
 from orchestrator.cost import num_params
 from orchestrator.grid import expand_grid
+from orchestrator.grids.starter import starter_spec
 from orchestrator.spec import loads_spec
-from orchestrator.starter import starter_spec
 
 
 def test_the_starter_loads_and_expands_without_a_warning() -> None:

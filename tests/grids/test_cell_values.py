@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cell_values import DEFAULT_TEST_FRACTION, TrialFactory, drop_options, resolve_values
-from orchestrator.spec_fields import FIELDS
-from orchestrator.sweep_spec import MatchParams, SweepSpec
+from orchestrator.grids.cell_values import DEFAULT_TEST_FRACTION, TrialFactory, drop_options, resolve_values
+from orchestrator.grids.spec_fields import FIELDS
+from orchestrator.grids.sweep_spec import MatchParams, SweepSpec
 
 SPEC = SweepSpec(
     name="s",

@@ -8,12 +8,12 @@ from typing import Any
 
 from hypothesis import given, settings
 
-from orchestrator.cell_values import resolve_values
-from orchestrator.combinations import Combinations, holds
-from orchestrator.counting import Counting
 from orchestrator.grid import count_trials, expand_grid
+from orchestrator.grids.cell_values import resolve_values
+from orchestrator.grids.combinations import Combinations, holds
+from orchestrator.grids.counting import Counting
 from orchestrator.spec import loads_spec
-from tests.spec_strategies import MIXED, contents, load, read_unchecked
+from tests.grids.spec_strategies import MIXED, contents, load, read_unchecked
 
 
 def count_by_visiting(combinations: Combinations) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.catalog import ATTENTION_OPTIONS, DATASETS, attention_info, is_dotted_attention
 from orchestrator.cost import matched_embed_dim, num_params
-from orchestrator.spec_fields import FIELDS
-from orchestrator.sweep_spec import MatchParams, SweepSpec
+from orchestrator.grids.spec_fields import FIELDS
+from orchestrator.grids.sweep_spec import MatchParams, SweepSpec
 from orchestrator.trial import SECTIONS, Trial
 from orchestrator.user_attention import attention_source_hash
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.grids.spec_reader import KEYS, read_question
+from orchestrator.grids.sweep_spec import Resources, Tracking
 from orchestrator.spec import loads_spec
-from orchestrator.spec_reader import KEYS, read_question
-from orchestrator.sweep_spec import Resources, Tracking
-from tests.spec_errors import BadSpec, bad_specs, message_of
+from tests.grids.spec_errors import BadSpec, bad_specs, message_of
 
 WHOLE = """\
 # Question: why?

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import SpecProblem
-from orchestrator.spec_findings import Findings, show, suggest
-from orchestrator.strict_yaml import compose
-from tests.spec_errors import message_of
+from orchestrator.grids.spec_findings import Findings, show, suggest
+from orchestrator.grids.strict_yaml import compose
+from tests.grids.spec_errors import message_of
 
 
 @pytest.mark.parametrize(

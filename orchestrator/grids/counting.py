@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cell_values import resolve_values
-from orchestrator.combinations import NO_ROW, Combinations, Condition, option_owners
+from orchestrator.grids.cell_values import resolve_values
+from orchestrator.grids.combinations import NO_ROW, Combinations, Condition, option_owners
 
 
 @dataclass(frozen=True, eq=False)

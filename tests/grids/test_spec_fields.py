@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.spec_fields import FIELDS, SET_BY_ORCH, find_field, nearest
+from orchestrator.grids.spec_fields import FIELDS, SET_BY_ORCH, find_field, nearest
 from orchestrator.trial import SECTIONS
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.grids.sweep_spec import Axis, MatchParams
 from orchestrator.spec import loads_spec
-from orchestrator.sweep_spec import Axis, MatchParams
-from tests.spec_errors import BadSpec, bad_specs, message_of
+from tests.grids.spec_errors import BadSpec, bad_specs, message_of
 
 REST = "model: {num_heads: 2, patch_size: 2}\ndata: {name: digits}\ntrain: {epochs: 2, batch_size: 8, lr: 1e-3}\n"
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
-from orchestrator.strict_yaml import MAX_DEPTH, MAX_NODES, Mark, dump, parse
+from orchestrator.grids.strict_yaml import MAX_DEPTH, MAX_NODES, Mark, dump, parse
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text

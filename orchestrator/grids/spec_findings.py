@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import SpecProblem
-from orchestrator.spec_fields import FIELDS, SET_BY_ORCH, Field, find_field, nearest
-from orchestrator.strict_yaml import Document, YamlPath
+from orchestrator.grids.spec_fields import FIELDS, SET_BY_ORCH, Field, find_field, nearest
+from orchestrator.grids.strict_yaml import Document, YamlPath
 
 
 @dataclass

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from orchestrator.combinations import CircleError, Combinations
 from orchestrator.errors import SpecError
+from orchestrator.grids.combinations import CircleError, Combinations
+from orchestrator.grids.spec_findings import Findings
+from orchestrator.grids.spec_reader import read_spec
+from orchestrator.grids.strict_yaml import compose, dump
 from orchestrator.spec import SweepSpec, loads_spec
-from orchestrator.spec_findings import Findings
-from orchestrator.spec_reader import read_spec
-from orchestrator.strict_yaml import compose, dump
 
 LEGAL: dict[str, list[Any]] = {
     "depth": [4, 6, 8],

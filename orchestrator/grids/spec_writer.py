@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.strict_yaml import dump
-from orchestrator.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
+from orchestrator.grids.strict_yaml import dump
+from orchestrator.grids.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
 
 
 def dump_spec(spec: SweepSpec) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.grids.starter import starter_spec
+from orchestrator.grids.sweep_spec import MatchParams, SweepSpec, is_sweep_name
 from orchestrator.spec import loads_spec
-from orchestrator.starter import starter_spec
-from orchestrator.sweep_spec import MatchParams, SweepSpec, is_sweep_name
 
 
 @pytest.mark.parametrize("name", ["a", "depth_sweep", "2024-01.v2", "A" * 80, "a.b"])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar, get_type_hints
 
-from orchestrator.axis_reader import read_axes, read_exclude, read_zips
-from orchestrator.spec_fields import FIELDS, ValueType
-from orchestrator.spec_findings import Findings, show
-from orchestrator.sweep_spec import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
+from orchestrator.grids.axis_reader import read_axes, read_exclude, read_zips
+from orchestrator.grids.spec_fields import FIELDS, ValueType
+from orchestrator.grids.spec_findings import Findings, show
+from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
 from orchestrator.trial import SECTIONS
 
 KEYS = ("name", "axes", "zip", "exclude", "seeds", "model", "data", "train", "resources", "tracking")

@@ -9,9 +9,9 @@ from hypothesis import given
 
 from orchestrator.errors import SpecError, SpecProblem
 from orchestrator.grid import expand_grid
+from orchestrator.grids.spec_checks import MAX_REPORTED, check_spec
 from orchestrator.spec import SweepSpec, loads_spec
-from orchestrator.spec_checks import MAX_REPORTED, check_spec
-from tests.spec_strategies import MIXED, contents, read_unchecked
+from tests.grids.spec_strategies import MIXED, contents, read_unchecked
 
 
 def problems_by_visiting(spec: SweepSpec) -> set[SpecProblem]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from orchestrator.combinations import (
+from orchestrator.grids.combinations import (
     NO_ROW,
     CircleError,
     Combinations,
@@ -17,8 +17,8 @@ from orchestrator.combinations import (
     option_owners,
     sources_of,
 )
-from orchestrator.sweep_spec import Axis, SweepSpec
-from tests.spec_strategies import contents, load
+from orchestrator.grids.sweep_spec import Axis, SweepSpec
+from tests.grids.spec_strategies import contents, load
 
 
 def rows_of(*axes: Axis, zips: tuple[tuple[Axis, ...], ...] = (), **fields: Any) -> list[tuple[int, ...]]:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from orchestrator.schema import json_schema
-from orchestrator.spec_fields import FIELDS
-from orchestrator.starter import starter_spec
-from orchestrator.strict_yaml import compose, parse
-from tests.spec_errors import BadSpec, bad_specs
-from tests.spec_strategies import contents
+from orchestrator.grids.schema import json_schema
+from orchestrator.grids.spec_fields import FIELDS
+from orchestrator.grids.starter import starter_spec
+from orchestrator.grids.strict_yaml import compose, parse
+from tests.grids.spec_errors import BadSpec, bad_specs
+from tests.grids.spec_strategies import contents
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cell_rules import CELL_RULES, cell_problems
-from orchestrator.cell_values import resolve_values
-from orchestrator.combinations import Combinations
+from orchestrator.grids.cell_rules import CELL_RULES, cell_problems
+from orchestrator.grids.cell_values import resolve_values
+from orchestrator.grids.combinations import Combinations
+from orchestrator.grids.spec_findings import Findings
+from orchestrator.grids.spec_reader import read_spec
+from orchestrator.grids.starter import starter_spec
+from orchestrator.grids.strict_yaml import compose
 from orchestrator.spec import loads_spec
-from orchestrator.spec_findings import Findings
-from orchestrator.spec_reader import read_spec
-from orchestrator.starter import starter_spec
-from orchestrator.strict_yaml import compose
-from tests.spec_errors import BadSpec, bad_specs, message_of
+from tests.grids.spec_errors import BadSpec, bad_specs, message_of
 
 
 @pytest.mark.parametrize("case", bad_specs("cells"), ids=str)

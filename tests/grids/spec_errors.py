@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import SpecError
 from orchestrator.spec import loads_spec
 
-FOLDER = Path(__file__).parent / "data" / "spec_errors"
+FOLDER = Path(__file__).parents[1] / "data" / "spec_errors"
 
 
 @dataclass(frozen=True)

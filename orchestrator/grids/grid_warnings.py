@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.catalog import ATTENTION_OPTIONS
-from orchestrator.combinations import NO_ROW, Combination, Combinations, Unit, combination_path, holds
-from orchestrator.strict_yaml import YamlPath
-from orchestrator.sweep_spec import MatchParams
+from orchestrator.grids.combinations import NO_ROW, Combination, Combinations, Unit, combination_path, holds
+from orchestrator.grids.strict_yaml import YamlPath
+from orchestrator.grids.sweep_spec import MatchParams
 
 MAX_WARNINGS = 20
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.catalog import DATASETS, attention_info
-from orchestrator.cell_values import drop_options
-from orchestrator.spec_fields import FIELDS
-from orchestrator.sweep_spec import MatchParams
+from orchestrator.grids.cell_values import drop_options
+from orchestrator.grids.spec_fields import FIELDS
+from orchestrator.grids.sweep_spec import MatchParams
 
 Found = tuple[str, str] | None
 """A message and a hint, or None when all is well."""
