@@ -96,7 +96,9 @@ def _run_line(line: str, folder: Path, read_output: Callable[[], str]) -> str:
         output = read_output()
         assert code == 0, f"{line!r} ended with {code}:\n{output}"
         return output
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{line!r} ended with {done.returncode}:\n{done.stderr}"
     return done.stdout
 
