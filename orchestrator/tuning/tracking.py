@@ -216,7 +216,7 @@ def explained(place: str, sweep: str) -> Iterator[None]:
         yield
     except FAULTS as error:
         first_line = str(error).partition("\n")[0]
-        reason = first_line.partition("(Caused by ")[2] or first_line or type(error).__name__
+        reason = first_line.partition("(Caused by ")[2].removesuffix(")") or first_line or type(error).__name__
         raise NotReadyError(
             f"MLflow at {redact_text(place)} failed: {redact_text(reason)[:300]}; "
             f"every number is safe in the results folder, and `orch sync {sweep}` brings MLflow up to date"
