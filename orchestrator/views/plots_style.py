@@ -159,7 +159,7 @@ def shorten(text: str, limit: int) -> str:
 def _without_glyph_warnings() -> Iterator[None]:
     """A character that the font lacks is drawn as a box; the page beside the figure has it as text."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
