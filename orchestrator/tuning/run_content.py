@@ -88,7 +88,7 @@ def trial_content(
 
     Args:
         record: what `folder.read_record` says.
-        is_running: whether somebody trains it now; its files alone cannot tell that from a crash.
+        is_running: whether this run trains it now; what another run trains is not followed here.
 
     Raises:
         ResultsError: a file of the trial is damaged; the message names it.

@@ -84,7 +84,7 @@ def test_params_are_the_hashed_fields_flat_with_dots(results: ResultsDir) -> Non
     ("outcome", "is_running", "status", "state"),
     [
         (None, True, "RUNNING", State.RUNNING),
-        (None, False, "KILLED", State.RUNNING),
+        (None, False, "KILLED", State.WAITING),
         ("STOPPED", False, "KILLED", State.WAITING),
         ("FAIL", False, "FAILED", State.FAIL),
     ],
