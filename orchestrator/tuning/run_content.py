@@ -31,7 +31,7 @@ STATUS_OF: Mapping[State, str] = {
     State.WAITING: "KILLED",
     State.RUNNING: "KILLED",
 }
-"""MLflow's status of a trial that nobody is training now."""
+"""MLflow's status of a trial that this run is not training now."""
 
 GONE_WHEN_ABSENT = (
     *("diverged", "error", "executor", "data_fingerprint"),
