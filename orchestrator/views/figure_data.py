@@ -18,7 +18,7 @@ from orchestrator.views.table import averaged_trials
 
 THIS_SWEEP = "this sweep"
 PUBLISHED = "published, ImageNet-1k"
-MAX_LEARNING_CURVES = 18
+MAX_LEARNING_CURVES = 12
 """Of more curves the first ones are drawn."""
 MAX_SEED_LINES = 240
 """With more trials a cell that has a mean is drawn as its mean alone, which keeps the file small."""

@@ -78,26 +78,41 @@ def plot_accuracy_vs_params(cells: pd.DataFrame) -> Figure:
     """
     data = accuracy_vs_params_data(cells)
     styles = style_curves(data.attrs["parts"])
+    titles = list(dict.fromkeys(style.panel for style in styles.values())) or [ONLY_PANEL]
     with house_style():
         handles = _handles(data, styles)
-        figure, (panel,) = _panels(1, handles)
-        panel.set_ylim(*accuracy_limits(data))
-        panel.set_ylabel("Test accuracy (%)")
-        panel.set_xlabel("Parameters (small numbers: depth)")
-        panel.set_title(" ")  # room for numbers above the highest interval
-        if data.empty:
-            say_empty(panel)
-        else:
-            label_counts(panel, data["num_params"])
-        step = min(4.0, 24.0 / max(len(styles), 1))
-        shifts = {label: (number - (len(styles) - 1) / 2) * step for number, label in enumerate(styles)}
-        for label, style in styles.items():
-            curve = data[data["curve"] == label].sort_values(["depth", "num_params"])
-            _draw_means(panel, curve, "num_params", style, shifts[label])
+        figure, panels = _panels(len(titles), handles)
+        points = []
+        for panel, title in zip(panels, titles, strict=True):
+            panel.set_title(
+                shorten(title, 44) if len(titles) > 1 else " ", pad=10.0
+            )  # room for numbers above intervals
+            members = {label: style for label, style in styles.items() if style.panel == title}
+            points.append(_draw_params(panel, data, members))
         _add_legend(figure, handles)
         settle(figure)
-        place_labels(panel, [_named_by_depth(cell, shifts) for _, cell in data.iterrows()])
+        for panel, labelled in zip(panels, points, strict=True):
+            place_labels(panel, labelled)
         return figure
+
+
+def _draw_params(panel: Axes, data: pd.DataFrame, styles: Styles) -> list[LabelledPoint]:
+    """Draws the curves of one panel; the points wait for their numbers until the layout is final."""
+    panel.set_ylim(*accuracy_limits(data))
+    panel.set_ylabel("Test accuracy (%)")
+    panel.set_xlabel("Parameters (small numbers: depth)")
+    if data.empty:
+        say_empty(panel)
+        return []
+    label_counts(panel, data["num_params"])
+    step = min(4.0, 24.0 / max(len(styles), 1))
+    points = []
+    for number, (label, style) in enumerate(styles.items()):
+        shift = (number - (len(styles) - 1) / 2) * step
+        curve = data[data["curve"] == label].sort_values(["depth", "num_params"])
+        _draw_means(panel, curve, "num_params", style, shift)
+        points += [_named_by_depth(cell, shift) for _, cell in curve.iterrows()]
+    return points
 
 
 def _panels(count: int, handles: Sequence[Line2D]) -> tuple[Figure, list[Axes]]:
@@ -204,7 +219,7 @@ def _legend_columns(handles: Sequence[Line2D], width_in: float) -> int:
     return 1
 
 
-def _named_by_depth(cell: pd.Series, shifts: Mapping[str, float]) -> LabelledPoint:
+def _named_by_depth(cell: pd.Series, shift_points: float) -> LabelledPoint:
     """Cells of one depth and nearly one parameter count share their number."""
     size, y = float(cell["num_params"]), float(cell["acc_percent"])
     has_interval = pd.notna(cell["low_percent"])
@@ -213,7 +228,7 @@ def _named_by_depth(cell: pd.Series, shifts: Mapping[str, float]) -> LabelledPoi
         y=y,
         low=float(cell["low_percent"]) if has_interval else y,
         high=float(cell["high_percent"]) if has_interval else y,
-        shift_points=shifts[cell["curve"]],
+        shift_points=shift_points,
         text=str(cell["depth"]),
         group=(cell["depth"], round(math.log(size) * 20)),
     )

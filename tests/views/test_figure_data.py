@@ -116,7 +116,7 @@ def test_many_trials_are_drawn_as_means_alone_and_many_curves_in_part() -> None:
     rows = [{"curve": f"c{number}", "attention": f"c{number}"} for number in range(MAX_LEARNING_CURVES + 1)]
     data = learning_curve_data(epochs_of(make_table(rows)))
     assert data["curve"].nunique() == MAX_LEARNING_CURVES
-    assert data.attrs["left_out"] == ["Only the first 18 of 19 curves are drawn."]
+    assert data.attrs["left_out"] == ["Only the first 12 of 13 curves are drawn."]
     many = learning_curve_data(epochs_of(make_table([{"seed": seed} for seed in range(MAX_SEED_LINES + 1)])))
     assert set(many["kind"]) == {"mean"}
     assert "too many" in many.attrs["left_out"][0]
