@@ -6,8 +6,10 @@ import pandas as pd
 
 from orchestrator.views.published import DEEPVIT_SOURCE
 
-INTERVAL = "bars are Student's 95 % intervals over seeds, on one fixed test split"
-CUT = "An interval that leaves the panel is cut at its edge."
+INTERVALS = (
+    "marks are means, bars Student's 95 % intervals over seeds on one fixed test split. "
+    "An interval that leaves the panel is cut at its edge."
+)
 
 
 def accuracy_caption(data: pd.DataFrame) -> str:
@@ -17,11 +19,12 @@ def accuracy_caption(data: pd.DataFrame) -> str:
     if means.empty:
         text = "No trial has finished yet."
     else:
-        text = f"Test accuracy: marks are means, {INTERVAL}, dots are single seeds; {_say_n(means)}. {CUT}"
-        text += _say_common(data)
+        text = f"Test accuracy, {_say_n(means)}: {_say_marks(means)}"
+        text += " Dots are single seeds." * bool((ours["kind"] == "seed").any()) + _say_common(data)
     num_diverged = int((ours["kind"] == "diverged").sum())
     if num_diverged:
-        text += f" Crosses on the floor: {num_diverged} diverged trials, which have no accuracy and are in no mean."
+        trials = "1 diverged trial, which has" if num_diverged == 1 else f"{num_diverged} diverged trials, which have"
+        text += f" Crosses on the floor: {trials} no accuracy and no part in a mean."
     if (data["kind"] == "published").any():
         text += (
             f" The last panel is no result of ours: published, ImageNet-1k, single runs, {DEEPVIT_SOURCE}"
@@ -35,7 +38,7 @@ def params_caption(data: pd.DataFrame) -> str:
     """For the data of `plot_accuracy_vs_params`."""
     if data.empty:
         return "No trial has finished yet."
-    text = f"Test accuracy against the number of trained parameters: marks are means, {INTERVAL}; {_say_n(data)}. {CUT}"
+    text = f"Test accuracy against the number of trained parameters, {_say_n(data)}: {_say_marks(data)}"
     return f"{text} Curves are moved sideways by a few points, so that cells of equal size stand side by side."
 
 
@@ -53,6 +56,10 @@ def learning_caption(data: pd.DataFrame) -> str:
     if (data["state"] == "DIVERGED").any():
         text += " Dotted lines ending in a cross diverged; they are in no mean, and may leave the panel."
     return " ".join([text, *data.attrs["left_out"]])
+
+
+def _say_marks(means: pd.DataFrame) -> str:
+    return INTERVALS if means["low_percent"].notna().any() else "marks are single seeds, which have no interval."
 
 
 def _say_n(means: pd.DataFrame) -> str:

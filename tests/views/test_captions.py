@@ -23,7 +23,8 @@ def captions(rows: list[dict[str, Any]]) -> tuple[str, str]:
 def test_captions_state_n_and_the_interval() -> None:
     for caption in captions(ROWS):
         assert "n = 3 seeds a cell" in caption
-        assert "Student's 95 % intervals over seeds" in caption
+        assert "Student's 95 % intervals over seeds on one fixed test split" in caption
+    assert "Dots are single seeds." in captions(ROWS)[0]
     uneven, _ = captions(ROWS[:-1])
     assert "n = 2 to 3 seeds a cell" in uneven
 
@@ -36,7 +37,13 @@ def test_the_published_panel_is_called_foreign_with_its_source() -> None:
 
 def test_diverged_trials_are_counted() -> None:
     caption, _ = captions([*ROWS, {"depth": 24, "seed": 9, "state": "DIVERGED", "test_acc": None}])
-    assert "1 diverged trials, which have no accuracy" in caption
+    assert "1 diverged trial, which has no accuracy" in caption
+
+
+def test_single_seeds_are_not_called_means() -> None:
+    for caption in captions(ROWS[::3]):
+        assert "n = 1 seed a cell: marks are single seeds, which have no interval." in caption
+        assert "Student" not in caption
 
 
 def test_what_all_curves_share_is_said_once() -> None:
