@@ -51,6 +51,8 @@ def _cell(row: dict[str, str]) -> str:
 
 def _seeds(rows: list[dict[str, str]]) -> str:
     counts = sorted({int(row["n"]) for row in rows})
+    if counts == [1]:
+        return "a single seed"
     return f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
 
 
