@@ -100,7 +100,7 @@ class TrialFolder:
     def read_metrics(self) -> list[EpochMetrics]:
         """The rows so far; a torn last line does not count."""
         try:
-            lines = self.metrics_file.read_text().split("\n")[:-1]
+            lines = self.metrics_file.read_text(errors="replace").split("\n")[:-1]
         except OSError:
             return []
         rows = []

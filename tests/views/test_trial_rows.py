@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from orchestrator import durable
 from orchestrator.views.table import EPOCH_TYPES, read_epochs, read_table
@@ -64,10 +65,11 @@ def test_an_epoch_trained_again_counts_as_it_ended(tmp_path: Path) -> None:
     assert list(zip(epochs["epoch"], epochs["val_acc"], strict=True)) == [(1, 0.4), (2, 0.5)]
 
 
-def test_damaged_metrics_are_left_out_with_a_notice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b'{"epoch": 1}\n', b"\xff\xfe\x00\n"], ids=["incomplete", "binary"])
+def test_damaged_metrics_are_left_out_with_a_notice(tmp_path: Path, content: bytes) -> None:
     sweep = build_sweep(tmp_path, AXES)
     sweep.begin(sweep.trials[0])
-    durable.append_line(sweep.results.trial(sweep.trials[0].trial_id).metrics_file, '{"epoch": 1}')
+    sweep.results.trial(sweep.trials[0].trial_id).metrics_file.write_bytes(content)
     epochs = read_epochs(tmp_path, "depth_sweep")
     assert epochs.empty
     assert "metrics.jsonl:1 is damaged" in epochs.attrs["notices"][0]
