@@ -130,7 +130,7 @@ class Trainer:
             updates_per_epoch=self.num_steps,
         )
         self.average = ModelEmaV3(self.model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
-        self.mixup = _build_mixup(recipe, trial.data.num_classes)
+        self.mixup = _build_mixup(recipe, trial.data.num_classes, min(recipe.batch_size, len(self.data.train)))
         self.progress = Progress(
             epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
             code_fingerprint=settings.code_fingerprint,
@@ -270,11 +270,11 @@ def _compiled(model: nn.Module) -> nn.Module:
     return torch.compile(model)  # type: ignore[return-value]
 
 
-def _build_mixup(recipe: TrainConfig, num_classes: int) -> Mixup | None:
+def _build_mixup(recipe: TrainConfig, num_classes: int, batch_size: int) -> Mixup | None:
     if recipe.mixup == 0.0 and recipe.cutmix == 0.0:
         return None
-    if recipe.batch_size % 2:
-        raise TrainingError(f"mixup and CutMix pair images, so batch_size must be even, not {recipe.batch_size}")
+    if batch_size % 2:
+        raise TrainingError(f"mixup and CutMix pair the images of a batch, so its size must be even, not {batch_size}")
     return Mixup(
         mixup_alpha=recipe.mixup,
         cutmix_alpha=recipe.cutmix,

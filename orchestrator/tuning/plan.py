@@ -11,7 +11,7 @@ from orchestrator.errors import ResultsError
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State
-from orchestrator.results import ResultsDir
+from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Cell, Trial
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.timing import EpochTimes
@@ -74,7 +74,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     remaining = _sum_or_none([cell.remaining_time_s for cell in cells])
     return SweepPlan(
         sweep=spec.name,
-        device=device or "no trial has finished on this kind of device",
+        device=device or "nothing was trained on this kind of device yet",
         cells=cells,
         num_trials=len(standings),
         num_finished=len(standings) - len(unfinished),
@@ -86,21 +86,13 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
 
 
 def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, EpochTimes]:
-    """Epoch times of the trials finished under `results` on the device a run would use, and that device's name.
+    """Epoch times under `results` on the device a run would use, and that device's name.
 
     For a CPU that is this machine's processor. Which GPU a run gets is not known before it starts, so the GPU that
-    finished a trial last stands for it.
+    trained last stands for it.
     """
-    found: list[tuple[str, str, Mapping[str, Any], float]] = []
-    for folder in results.trials():
-        try:
-            record = folder.read_record()
-        except ResultsError:
-            continue
-        if record is None or record.state is not State.COMPLETE:
-            continue
-        origin = record.provenance
-        found.append((origin.ended_at, origin.device, record.trial, record.train_time_s / record.num_epochs))
+    measured = (_measured_epoch(folder) for folder in results.trials())
+    found = [row for row in measured if row is not None]
     own_cpu = f"cpu: {provenance.cpu_name()}"
     fits = [row for row in found if (row[1] == own_cpu) != uses_gpu and row[1].startswith("cpu") != uses_gpu]
     if not fits:
@@ -111,6 +103,21 @@ def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, 
         if name == device:
             times.add(canonical, seconds)
     return device, times
+
+
+def _measured_epoch(folder: TrialFolder) -> tuple[str, str, Mapping[str, Any], float] | None:
+    """When, on which device, what, and the seconds an epoch: of a finished trial, or of one that has begun."""
+    try:
+        record, rows = folder.read_record(), folder.read_metrics()
+    except ResultsError:
+        return None
+    if record is not None and record.state is State.COMPLETE:
+        origin = record.provenance
+        return origin.ended_at, origin.device, record.trial, record.train_time_s / record.num_epochs
+    attempts, asked = folder.read_attempts(), folder.read_trial()
+    if record is not None or not rows or not attempts or asked is None:
+        return None
+    return attempts[-1].started_at, attempts[-1].device, asked, sum(row.wall_time_s for row in rows) / len(rows)
 
 
 def _plan_cell(cell: Cell, standings: Sequence[Standing], times: EpochTimes, gpus: float) -> CellPlan:

@@ -102,7 +102,10 @@ class _Relay(tune.Callback):
             self.events.put(event)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        message = f"its worker died {NUM_RESTARTS + 1} times; see `orch logs {trial.config['trial_id']}`"
+        message = (
+            f"its worker died {NUM_RESTARTS + 1} times; see `orch logs {trial.config['trial_id']}`, "
+            "and Ray's own logs (by default in /tmp/ray/session_latest/logs) where it never began"
+        )
         self.events.put(TrialEnded(trial.config["trial_id"], State.FAIL, error=message))
 
 

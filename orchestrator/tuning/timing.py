@@ -1,7 +1,7 @@
 """Measured epoch times in, expected times of other trials out; never a constant.
 
-Within one family (trials that differ in depth, seed and number of epochs only) an epoch takes a + b * depth seconds,
-because blocks are identical. With one measured depth a is taken as 0, so the estimate of a shallower net is low.
+Within one family (trials that differ only in depth, seed and what costs no time, such as the learning rate) an epoch
+takes a + b * depth seconds, because blocks are identical. With one measured depth a is taken as 0, so the estimate of a shallower net is low.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.trial import Trial
+
+
+COSTS_NO_TIME = {
+    "epochs", "cooldown_epochs", "warmup_epochs", "lr", "min_lr", "warmup_lr", "weight_decay", "momentum",
+    "label_smoothing",
+}  # fmt: skip
 
 
 class EpochTimes:
@@ -46,7 +52,7 @@ class EpochTimes:
 
 def _family(canonical: Mapping[str, Any]) -> str:
     model = {key: value for key, value in canonical["model"].items() if key != "depth"}
-    train = {key: value for key, value in canonical["train"].items() if key not in ("epochs", "cooldown_epochs")}
+    train = {key: value for key, value in canonical["train"].items() if key not in COSTS_NO_TIME}
     return json.dumps([model, canonical["data"], train], sort_keys=True)
 
 

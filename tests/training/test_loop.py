@@ -123,6 +123,13 @@ def test_a_loss_that_is_no_number_ends_the_trial(tiny_trial: Trial) -> None:
 def test_mixing_an_odd_batch_is_refused(tiny_trial: Trial) -> None:
     with pytest.raises(TrainingError, match="even, not 63"):
         run(recipe(tiny_trial, mixup=0.2, batch_size=63))
+    with pytest.raises(TrainingError, match="even, not 1293"):
+        run(recipe(with_odd_train_split(tiny_trial), mixup=0.2, batch_size=2000))
+
+
+def with_odd_train_split(trial: Trial) -> Trial:
+    """1,438 images without the test split; 145 of them validate."""
+    return replace(trial, data=replace(trial.data, val_fraction=0.101))
 
 
 def test_the_moving_average_is_what_is_evaluated(tiny_trial: Trial) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 
-from orchestrator import cost
-from orchestrator.record import State
+from orchestrator import cost, durable, provenance
+from orchestrator.record import Attempt, EpochMetrics, State
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.plan import build_plan, measured_times
 from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
@@ -46,6 +49,20 @@ def test_other_devices_and_diverged_trials_price_nothing(results: ResultsDir) ->
     device, times = measured_times(results, uses_gpu=True)
     assert device == "NVIDIA H200"
     assert times.epoch_s(first) == pytest.approx(1.0)
+
+
+def test_a_trial_that_has_begun_tells_the_time_too(results: ResultsDir) -> None:
+    _, grid = spec_and_grid()
+    folder = results.trial(grid.trials[0].trial_id)
+    row = EpochMetrics(epoch=1, train_loss=1.0, val_loss=1.0, val_acc=0.5, lr=0.1, wall_time_s=4.0)
+    attempt = Attempt(
+        number=1, host="h", process=1, device=f"cpu: {provenance.cpu_name()}", code_fingerprint="f", versions={},
+        started_at="t",
+    )  # fmt: skip
+    durable.write_json(folder.trial_file, grid.trials[0].canonical())
+    durable.append_line(folder.metrics_file, json.dumps(dataclasses.asdict(row)))
+    durable.write_sealed_json(folder.attempt_file(1), dataclasses.asdict(attempt))
+    assert measured_times(results, uses_gpu=False)[1].epoch_s(grid.trials[0]) == pytest.approx(4.0)
 
 
 def test_a_finished_sweep_has_nothing_left_to_pay(results: ResultsDir) -> None:

@@ -35,7 +35,7 @@ def test_one_measured_depth_scales_with_depth(tiny_trial: Trial) -> None:
 def test_seeds_and_epochs_are_one_family_and_widths_are_not(tiny_trial: Trial) -> None:
     times = EpochTimes()
     times.add(tiny_trial.canonical(), 3.0)
-    longer = replace(tiny_trial, seed=5, train=replace(tiny_trial.train, epochs=10, cooldown_epochs=2))
+    longer = replace(tiny_trial, seed=5, train=replace(tiny_trial.train, epochs=10, cooldown_epochs=2, lr=0.1))
     assert times.trial_s(longer) == pytest.approx(36.0)
     assert times.epoch_s(replace(tiny_trial, model=replace(tiny_trial.model, embed_dim=32))) is None
 
