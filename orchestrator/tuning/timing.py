@@ -1,7 +1,8 @@
 """Measured epoch times in, expected times of other trials out; never a constant.
 
 Within one family (trials that differ only in depth, seed and what costs no time, such as the learning rate) an epoch
-takes a + b * depth seconds, because blocks are identical. With one measured depth a is taken as 0, so the estimate of a shallower net is low.
+takes a + b * depth seconds, because blocks are identical. With one measured depth a is taken as 0, so the estimate of a
+shallower net is low.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.trial import Trial
-
 
 COSTS_NO_TIME = {
     "epochs", "cooldown_epochs", "warmup_epochs", "lr", "min_lr", "warmup_lr", "weight_decay", "momentum",

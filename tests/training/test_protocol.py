@@ -1,4 +1,4 @@
-"""Numbers of this protocol, kept: if they move, `PROTOCOL` in `trial.py` has to be raised and these be measured anew."""
+"""Numbers of this protocol, kept: if they move, raise `PROTOCOL` in `trial.py` and measure them anew."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def measure(trial: Trial, arm: str) -> list[float]:
 @pytest.mark.parametrize("arm", ARMS)
 def test_the_numbers_of_a_protocol_do_not_move(tiny_trial: Trial, arm: str) -> None:
     golden = json.loads(GOLDEN.read_text())
-    assert golden["protocol"] == PROTOCOL, "measure the new protocol's numbers and keep them in tests/data/protocol.json"
+    assert golden["protocol"] == PROTOCOL, (
+        "measure the new protocol's numbers and keep them in tests/data/protocol.json"
+    )
     assert measure(tiny_trial, arm) == pytest.approx(golden[arm], rel=TOLERANCE), (
         "training gives other numbers than this protocol's: raise PROTOCOL in trial.py if that is meant"
     )
