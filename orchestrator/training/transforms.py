@@ -77,9 +77,7 @@ def eval_transform(target: ImageFormat, *, is_small: bool) -> Callable[[Image.Im
 
 def random_erasing(recipe: TrainConfig) -> Callable[[torch.Tensor], torch.Tensor]:
     """timm's, with noise for each pixel, in place, on one normalised image or on a batch (arXiv 1708.04896)."""
-    erasing: Callable[[torch.Tensor], torch.Tensor] = RandomErasing(
-        recipe.random_erasing, mode="pixel", device="cpu"
-    )
+    erasing: Callable[[torch.Tensor], torch.Tensor] = RandomErasing(recipe.random_erasing, mode="pixel", device="cpu")
     return erasing
 
 
@@ -116,9 +114,7 @@ def _crop(recipe: TrainConfig, img_size: int) -> Any:
     if recipe.random_resized_crop is None:
         return _FitWhole(img_size)
     scale = (recipe.random_resized_crop, 1.0)
-    return RandomResizedCropAndInterpolation(
-        img_size, scale=scale, interpolation="bicubic"
-    )
+    return RandomResizedCropAndInterpolation(img_size, scale=scale, interpolation="bicubic")
 
 
 def _policy(text: str, target: ImageFormat) -> Any:
