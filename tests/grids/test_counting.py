@@ -54,6 +54,7 @@ def test_equal_values_of_an_axis_count_once() -> None:
 
 MILLION = """
 import resource, sys
+from pathlib import Path
 from orchestrator.grid import count_trials
 from orchestrator.spec import loads_spec
 lists = {name: list(range(1, 11)) for name in ("lr", "weight_decay", "mixup", "cutmix", "depth")}
@@ -62,8 +63,11 @@ text = f"name: s\\naxes: {{{axes}, embed_dim: {[8 * n for n in range(1, 11)]}}}\
 text += "exclude: [{depth: 3, lr: 3}, {mixup: [1, 2], cutmix: 5}, {embed_dim: 8, depth: 1, lr: 1, mixup: 7}]\\n"
 text += "model: {num_heads: 4, patch_size: 2}\\ndata: {name: digits}\\ntrain: {epochs: 2, batch_size: 8}\\n"
 number = count_trials(loads_spec(text))
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(number, memory if sys.platform == "darwin" else memory * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_utime)
+if sys.platform == "darwin":
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+else:  # there ru_maxrss starts at the peak of the process that started this one
+    memory = 1024 * int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+print(number, memory, resource.getrusage(resource.RUSAGE_SELF).ru_utime)
 """
 
 
