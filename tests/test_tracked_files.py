@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 MACHINE = re.compile(
-    r"(?<![\w.])/(?:work|root|tmp/\w+|opt|Users|home/\w+)/"
+    r"(?<![\w.])/(?:work|root|tmp/(?!ray/)\w+|opt|Users|home/\w+)/"
     r"|\bpypi\.org|pythonhosted|download\.pytorch"
     r"|(?:index-url|find-links)[ =]+\S*[:/]"
 )
