@@ -108,6 +108,7 @@ class Trainer:
         if self.device.type == "cpu":
             torch.set_num_threads(1)
             torch.use_deterministic_algorithms(True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # filling with NaN finds bugs and costs time
         self.data = load_data(trial.data, trial.model.img_size)
         model = build_model(trial)
         check_model(model, trial)
