@@ -9,7 +9,7 @@ RESULTS := $(or $(ORCH_RESULTS),results)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-compile --no-input --disable-pip-version-check --root-user-action=ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint lock clean
+.PHONY: help setup demo test test-all test-gpu lint lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -27,6 +27,9 @@ test: $(READY)  ## Run the default tests
 
 test-all: $(READY)  ## Run every test, the slow ones too; those for a GPU are skipped where there is none
 	$(BIN)/python -m pytest -m "" -rs
+
+test-gpu: $(READY)  ## Run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu -rs
 
 lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff check .
