@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import resource
-import sys
+from pathlib import Path
 
 import torch
 
@@ -31,11 +32,17 @@ def device_name(device: str) -> str:
 
 
 def peak_memory_mib(device: str) -> float:
-    """Of the GPU's allocator since `pick_device`, or of this process since its start."""
+    """Of the GPU's allocator since `pick_device`, or of this process since its start.
+
+    On Linux the kernel's VmHWM is read: `ru_maxrss` of a child begins at its parent's peak.
+    """
     if device == "cuda":
         return float(torch.cuda.max_memory_allocated() / 2**20)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / 2**20 if sys.platform == "darwin" else peak / 2**10)
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # bytes, on macOS
+    return int(re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)[1]) / 2**10  # type: ignore[index]
 
 
 def describe_devices() -> str:

@@ -108,7 +108,8 @@ class Trainer:
         if self.device.type == "cpu":
             torch.set_num_threads(1)
             torch.use_deterministic_algorithms(True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # filling with NaN finds bugs and costs time
+            # Filling fresh memory with NaN finds bugs and costs time.
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.data = load_data(trial.data, trial.model.img_size)
         model = build_model(trial)
         check_model(model, trial)
