@@ -145,13 +145,15 @@ def _connect(settings: RunSettings) -> None:
     try:
         if settings.address is None:
             memory = 256 * 2**20  # trials share no objects, so the smallest store will do
-            ray.init(include_dashboard=False, object_store_memory=memory, ignore_reinit_error=False, **quiet)
+            # "local", because without an address Ray joins whatever cluster already runs on this machine.
+            ray.init("local", include_dashboard=False, object_store_memory=memory, ignore_reinit_error=False, **quiet)
         else:
             _check_answers(settings.address)
             ray.init(address=settings.address, **quiet)
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"the Ray cluster at {settings.address}" if settings.address else "Ray on this machine"
-        raise ClusterError(f"cannot reach {where}: {error}") from error
+        hint = "; if it asks for a token, set RAY_AUTH_MODE and the token as on its nodes" if settings.address else ""
+        raise ClusterError(f"cannot reach {where}: {error}{hint}") from error
 
 
 def _check_answers(address: str) -> None:

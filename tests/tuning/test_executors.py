@@ -220,3 +220,14 @@ def test_what_no_node_can_hold_is_refused(results: ResultsDir, tiny_trial: Trial
 def test_a_cluster_that_does_not_answer_is_an_error_with_advice(results: ResultsDir, tiny_trial: Trial) -> None:
     with pytest.raises(ClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
         execute("ray_tune", [tiny_trial], settings_for(results, [tiny_trial], "ray_tune", address="127.0.0.1:1"))
+
+
+def test_without_an_address_ray_starts_on_its_own(
+    results: ResultsDir, tiny_trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.tuning import ray_tune
+
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(ray_tune.ray, "init", lambda *words, **options: calls.append(words))
+    ray_tune._connect(settings_for(results, [tiny_trial], "ray_tune"))
+    assert calls == [("local",)]
