@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Callable
 
 from orchestrator.catalog import is_dotted_attention
-from orchestrator.trial import ModelConfig, TrainConfig, Trial
+from orchestrator.configs import ModelConfig, TrainConfig
+from orchestrator.trial import Trial
 
 MIB = 2**20
 NO_CLOSED_FORM_MAPS = 3

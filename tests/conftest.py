@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.results import ResultsDir
-from orchestrator.trial import DataConfig, ModelConfig, TrainConfig, Trial
+from orchestrator.trial import Trial
 
 CLEARED = ("ORCH_", "MLFLOW_", "RAY_ADDRESS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES")
 """Beginnings of the names that a person's shell may set and a test must not see."""

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from orchestrator.catalog import ATTENTION_OPTIONS, ATTENTIONS, DATASETS, attention_info, is_dotted_attention
-from orchestrator.trial import ModelConfig
+from orchestrator.configs import ModelConfig
 
 
 def test_every_option_is_a_field_of_the_model_that_is_absent_by_default() -> None:

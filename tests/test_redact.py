@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from orchestrator.configs import SECTIONS
 from orchestrator.redact import REDACTED, is_secret_name, redact, redact_argument, redact_text
-from orchestrator.trial import SECTIONS
 
 SECRETS = ("api_key", "DB_PASSWORD", "apiKey", "hf.token", "MLFLOW_TRACKING_TOKEN", "data.secret", "pwd", "authToken")
 PLAIN = ("model.depth", "num_tokens", "monkey", "git_commit", "authors", "num_heads", "keyboard", "train.lr")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import trial as nouns
-from orchestrator.trial import SECTIONS, DataConfig, ModelConfig, TrainConfig, Trial, is_hashed, section_of
+from orchestrator.configs import SECTIONS, DataConfig, ModelConfig, TrainConfig, is_hashed, section_of
+from orchestrator.trial import Trial
 
 BASE = Trial(
     model=ModelConfig(depth=12, embed_dim=48, num_heads=4, patch_size=2, img_size=8, attention="reattention"),
@@ -142,7 +142,7 @@ def test_an_option_of_another_attention_is_refused() -> None:
 def test_names_of_fields_are_unique_over_the_sections() -> None:
     assert len(HASHED + NOT_HASHED) == len(set(HASHED + NOT_HASHED))
     with pytest.raises(KeyError):
-        nouns.section_of("depht")
+        section_of("depht")
 
 
 def test_the_label_says_depth_attention_width_and_seed() -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.catalog import ATTENTION_OPTIONS, DATASETS, attention_info, is_dotted_attention
+from orchestrator.configs import SECTIONS
 from orchestrator.cost import matched_embed_dim, num_params
 from orchestrator.grids.spec_fields import FIELDS
 from orchestrator.grids.sweep_spec import MatchParams, SweepSpec
-from orchestrator.trial import SECTIONS, Trial
+from orchestrator.trial import Trial
 from orchestrator.user_attention import attention_source_hash
 
 DEFAULT_TEST_FRACTION = 0.2

@@ -9,10 +9,10 @@ from __future__ import annotations
 import typing
 from typing import Any
 
+from orchestrator.configs import SECTIONS
 from orchestrator.grids.spec_fields import FIELDS, Field, ValueType, read_descriptions
 from orchestrator.grids.spec_reader import MAX_SEED, MAX_SEEDS
 from orchestrator.grids.sweep_spec import SWEEP_NAME_PATTERN, SWEEP_NAME_RULE, Resources, Tracking
-from orchestrator.trial import SECTIONS
 
 OWN_ATTENTION_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 

@@ -1,6 +1,6 @@
 """What a spec may say about each field of model, data and train: names in; types, limits and descriptions out.
 
-`FIELDS` is read off the dataclasses of `trial.py`, so a field added there is an axis at once, with its checks, its
+`FIELDS` is read off the dataclasses of `configs.py`, so a field added there is an axis at once, with its checks, its
 description and its part of the JSON Schema.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from orchestrator import trial
+from orchestrator import configs
 from orchestrator.catalog import ATTENTIONS, DATASETS, is_dotted_attention
 
 SET_BY_ORCH = frozenset({"attention_source"})
@@ -166,7 +166,7 @@ def read_descriptions(cls: type) -> dict[str, str]:
 
 def _read_fields() -> dict[str, Field]:
     found = {}
-    for section, cls in trial.SECTIONS.items():
+    for section, cls in configs.SECTIONS.items():
         hints, descriptions = typing.get_type_hints(cls, include_extras=True), read_descriptions(cls)
         for f in dataclasses.fields(cls):
             if f.name in SET_BY_ORCH:
@@ -177,7 +177,7 @@ def _read_fields() -> dict[str, Field]:
                 section=section,
                 type=ValueType(hints[f.name]),
                 is_required=is_required and f.name not in FILLED_FROM_CATALOG,
-                is_hashed=trial.is_hashed(f),
+                is_hashed=configs.is_hashed(f),
                 default=None if is_required else f.default,
                 description=descriptions[f.name],
             )

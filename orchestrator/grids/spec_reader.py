@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar, get_type_hints
 
+from orchestrator.configs import SECTIONS
 from orchestrator.grids.axis_reader import read_axes, read_exclude, read_zips
 from orchestrator.grids.spec_fields import FIELDS, ValueType
 from orchestrator.grids.spec_findings import Findings, show
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
-from orchestrator.trial import SECTIONS
 
 KEYS = ("name", "axes", "zip", "exclude", "seeds", "model", "data", "train", "resources", "tracking")
 MAX_SEEDS = 10_000

@@ -15,9 +15,9 @@ import torch
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
+from orchestrator.configs import ModelConfig
 from orchestrator.errors import TrainingError
 from orchestrator.models.vit import VisionTransformer, assemble
-from orchestrator.trial import ModelConfig
 
 _REQUIRED = (
     "cls_token",

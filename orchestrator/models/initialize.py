@@ -12,10 +12,10 @@ import torch
 from timm.layers.layer_scale import LayerScale
 from torch import Tensor, nn
 
+from orchestrator.configs import ModelConfig
 from orchestrator.errors import TrainingError
 from orchestrator.models.attention import Draw
 from orchestrator.seeding import stream_seed
-from orchestrator.trial import ModelConfig
 
 
 def initialize(model: nn.Module, config: ModelConfig, seed: int, *, keep: tuple[str, ...] = ()) -> None:

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from orchestrator.catalog import attention_info, is_dotted_attention
+from orchestrator.configs import ModelConfig
 from orchestrator.cost import block_attentions
 from orchestrator.errors import TrainingError
 from orchestrator.models.attention import AttentionSpec, attention_class
 from orchestrator.models.context import ForwardContext
 from orchestrator.models.initialize import initialize
 from orchestrator.seeding import stream_seed
-from orchestrator.trial import ModelConfig, Trial
+from orchestrator.trial import Trial
 from orchestrator.user_attention import attention_source_hash
 
 

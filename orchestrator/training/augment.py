@@ -15,13 +15,14 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from orchestrator.configs import TrainConfig
 from orchestrator.seeding import stream_seed
 from orchestrator.training.data import Dataset, Split
 from orchestrator.training.images import PixelImages
 from orchestrator.training.loading import Batch, ImageReader, read_batches
 from orchestrator.training.randomness import seeded_globals
 from orchestrator.training.transforms import ImageFormat, random_erasing
-from orchestrator.trial import TrainConfig, Trial
+from orchestrator.trial import Trial
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

@@ -12,12 +12,12 @@ from functools import lru_cache
 import numpy as np
 
 from orchestrator.catalog import DATASETS
+from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
 from orchestrator.training.images import SMALL_SIDE, PixelImages, Split, channels_first
 from orchestrator.training.sources import LOADERS, Source, fetch_cifar
 from orchestrator.training.split import stratified_share
 from orchestrator.training.transforms import fit_whole
-from orchestrator.trial import DataConfig
 
 __all__ = ["LOADERS", "Dataset", "Split", "load_data", "prepare_data"]
 

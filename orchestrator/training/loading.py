@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from orchestrator.configs import TrainConfig
 from orchestrator.errors import DataError
 from orchestrator.seeding import stream_seed
 from orchestrator.training.images import PixelImages, Split
 from orchestrator.training.randomness import seeded_globals
 from orchestrator.training.transforms import ImageFormat, eval_transform, train_transform
-from orchestrator.trial import TrainConfig
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 [B, C, img_size, img_size], normalised; labels, int64 [B]."""

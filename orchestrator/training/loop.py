@@ -14,13 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timm.data.mixup import Mixup
-from timm.optim._optim_factory import create_optimizer_v2
-from timm.scheduler.scheduler_factory import create_scheduler_v2
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from orchestrator.errors import DivergedError, StoppedError, TrainingError
+from orchestrator.errors import DivergedError, StoppedError
 from orchestrator.models import build_model, check_model
 from orchestrator.record import EpochMetrics
 from orchestrator.seeding import stream_seed
@@ -28,7 +25,8 @@ from orchestrator.training.augment import eval_batches, steps_per_epoch, train_b
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
 from orchestrator.training.data import Split, load_data
 from orchestrator.training.randomness import seeded_globals
-from orchestrator.trial import TrainConfig, Trial
+from orchestrator.training.recipe import build_mixup, build_optimizer, build_scheduler
+from orchestrator.trial import Trial
 
 STEPS_BETWEEN_LOSS_CHECKS = {"cpu": 1, "cuda": 50}
 """Reading the loss makes the host wait for a GPU, so there it is looked at less often."""
@@ -117,22 +115,10 @@ class Trainer:
         self.forward = _compiled(self.model) if settings.compile else self.model
         recipe = trial.train
         self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
-        self.optimizer = create_optimizer_v2(
-            self.model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum
-        )
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            sched="cosine",
-            num_epochs=recipe.epochs,
-            cooldown_epochs=recipe.cooldown_epochs,
-            warmup_epochs=recipe.warmup_epochs,
-            warmup_lr=recipe.warmup_lr,
-            min_lr=recipe.min_lr,
-            step_on_epochs=False,
-            updates_per_epoch=self.num_steps,
-        )
+        self.optimizer = build_optimizer(self.model, recipe)
+        self.scheduler = build_scheduler(self.optimizer, recipe, self.num_steps)
         self.average = ModelEmaV3(self.model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
-        self.mixup = _build_mixup(recipe, trial.data.num_classes, min(recipe.batch_size, len(self.data.train)))
+        self.mixup = build_mixup(recipe, trial.data.num_classes, min(recipe.batch_size, len(self.data.train)))
         self.progress = Progress(
             epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
             code_fingerprint=settings.code_fingerprint,
@@ -270,20 +256,6 @@ class Trainer:
 def _compiled(model: nn.Module) -> nn.Module:
     torch._dynamo.reset()  # else a reused worker reaches dynamo's limit of recompilations after a few trials
     return torch.compile(model)  # type: ignore[return-value]
-
-
-def _build_mixup(recipe: TrainConfig, num_classes: int, batch_size: int) -> Mixup | None:
-    if recipe.mixup == 0.0 and recipe.cutmix == 0.0:
-        return None
-    if batch_size % 2:
-        raise TrainingError(f"mixup and CutMix pair the images of a batch, so its size must be even, not {batch_size}")
-    return Mixup(
-        mixup_alpha=recipe.mixup,
-        cutmix_alpha=recipe.cutmix,
-        prob=recipe.mixup_prob,
-        label_smoothing=recipe.label_smoothing,
-        num_classes=num_classes,
-    )
 
 
 def _check_finite(loss_sum: Tensor, epoch: int, step: int) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
 from orchestrator.training.cache import cache_folder, exclusive
 from orchestrator.training.fingerprint import fingerprint_arrays
 from orchestrator.training.image_folder import read_image_folder
 from orchestrator.training.images import Mode, PixelImages, Split, channels_first
 from orchestrator.training.parquet import read_parquet
-from orchestrator.trial import DataConfig
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, pixels in 0..1."""

@@ -19,8 +19,8 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from torchvision import transforms
 from torchvision.transforms import functional
 
+from orchestrator.configs import TrainConfig
 from orchestrator.errors import TrainingError
-from orchestrator.trial import TrainConfig
 
 CROP_PCT = 0.875
 """Share of the shorter side that the centre crop of a photograph keeps in evaluation (timm's default)."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.configs import SECTIONS
 from orchestrator.grids.spec_fields import FIELDS, SET_BY_ORCH, find_field, nearest
-from orchestrator.trial import SECTIONS
 
 
 def test_every_field_of_a_trial_can_be_given_but_what_orch_sets() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.trial import DataConfig, ModelConfig, TrainConfig, Trial
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
+from orchestrator.trial import Trial
 
 SMALL: dict[str, Any] = {"depth": 3, "embed_dim": 24, "num_heads": 4, "patch_size": 2, "img_size": 8}
 PAPER: dict[str, Any] = {"embed_dim": 384, "num_heads": 12, "patch_size": 16, "img_size": 224, "mlp_ratio": 3.0}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import datasets
 
-from orchestrator.trial import DataConfig, ModelConfig, TrainConfig, Trial
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
+from orchestrator.trial import Trial
 
 DIGITS = DataConfig(name="digits", num_classes=10, in_chans=1, test_fraction=0.2)
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
 from orchestrator.training import data
 from orchestrator.training.data import Dataset, Split, load_data, prepare_data
 from orchestrator.training.fingerprint import fingerprint_arrays
 from orchestrator.training.images import PixelImages
-from orchestrator.trial import DataConfig
 from tests.training.pictures import (
     DIGITS,
     encode,

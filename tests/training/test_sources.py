@@ -10,11 +10,11 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
+from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
 from orchestrator.training import sources
 from orchestrator.training.images import PixelImages
 from orchestrator.training.sources import LOADERS, cifar_root, fetch_cifar
-from orchestrator.trial import DataConfig
 from tests.training.pictures import DIGITS, write_cifar10
 
 

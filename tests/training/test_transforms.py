@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
+from orchestrator.configs import TrainConfig
 from orchestrator.errors import TrainingError
 from orchestrator.training.randomness import seeded_globals
 from orchestrator.training.transforms import ImageFormat, eval_transform, fit_whole, train_transform
-from orchestrator.trial import TrainConfig
 from tests.training.pictures import make_pixels
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

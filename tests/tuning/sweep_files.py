@@ -10,9 +10,10 @@ from itertools import product
 from typing import Any
 
 from orchestrator import durable
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.record import Attempt, EpochMetrics, Provenance, State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir
-from orchestrator.trial import DataConfig, ModelConfig, TrainConfig, Trial
+from orchestrator.trial import Trial
 
 START = "2026-01-02T03:04:05+00:00"
 START_MS = 1767323045000

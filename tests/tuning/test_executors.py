@@ -68,7 +68,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
 
 
 def tiny() -> Trial:
-    from orchestrator.trial import DataConfig, ModelConfig, TrainConfig
+    from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 
     return Trial(
         model=ModelConfig(depth=2, embed_dim=16, num_heads=2, patch_size=4, img_size=8),

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 from orchestrator import durable
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.record import Attempt, EpochMetrics, Provenance, State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir
-from orchestrator.trial import DataConfig, ModelConfig, TrainConfig, Trial
+from orchestrator.trial import Trial
 from orchestrator.views.table import COLUMN_TYPES
 
 VERSIONS = {"orch": "0.1.0", "python": "3.11.2", "torch": "2.15.0", "timm": "1.0.31"}
