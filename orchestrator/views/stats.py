@@ -1,6 +1,7 @@
-"""Replicates in, an estimate with its interval out; the only file that imports scipy.
+"""Replicates in, estimates with their intervals out: the one door to the statistics, whose parts stand beside.
 
-A mean says how many values it rests on, and has no interval where one value says nothing about spread.
+A mean says how many values it rests on, and has no interval where one value says nothing about spread. `contrast` and
+its kin speak of seeds and test images both, `mean_interval` of seeds alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,82 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scipy.stats import t as student_t
+
+from orchestrator.views.bootstrap import BootstrapInterval, crossed_bootstrap
+from orchestrator.views.curve_fits import (
+    MIN_SEEDS_FOR_INTERVALS,
+    ExponentialFit,
+    HingeFit,
+    Interval,
+    fit_exponential,
+    fit_hinge,
+)
+from orchestrator.views.multiplicity import (
+    Improvement,
+    SignFlip,
+    holm,
+    probability_of_improvement,
+    sign_flip,
+    smallest_detectable,
+)
+from orchestrator.views.replicates import Replicates, score_images, score_seeds
+from orchestrator.views.saturation import (
+    DEFAULT_MARGIN,
+    Decline,
+    SaturationAnswer,
+    Verdict,
+    answer_saturation,
+    find_decline,
+    saturated_from,
+)
+from orchestrator.views.variance import (
+    Estimate,
+    VarianceComponents,
+    contrast,
+    delta,
+    difference_in_differences,
+    mean_accuracy,
+    pooled_delta,
+    variance_components,
+)
+
+__all__ = [
+    "DEFAULT_MARGIN",
+    "MIN_SEEDS_FOR_INTERVALS",
+    "BootstrapInterval",
+    "Decline",
+    "Estimate",
+    "ExponentialFit",
+    "HingeFit",
+    "Improvement",
+    "Interval",
+    "MeanInterval",
+    "Replicates",
+    "SaturationAnswer",
+    "SignFlip",
+    "VarianceComponents",
+    "Verdict",
+    "answer_saturation",
+    "contrast",
+    "crossed_bootstrap",
+    "delta",
+    "difference_in_differences",
+    "find_decline",
+    "fit_exponential",
+    "fit_hinge",
+    "holm",
+    "mean_accuracy",
+    "mean_interval",
+    "pooled_delta",
+    "probability_of_improvement",
+    "saturated_from",
+    "score_images",
+    "score_seeds",
+    "sign_flip",
+    "smallest_detectable",
+    "student_factor",
+    "variance_components",
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""Depths and what was measured at each in; the points of a curve with the noise of their means out.
+
+Two seeds of one depth differ, and so would two test sets. Over depths the seeds are independent trainings with one
+spread, pooled over the curve; the images are the same at every depth, so their part is a whole matrix, and what all
+depths share moves the curve up or down without bending it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.views.replicates import Replicates, score_seeds
+from orchestrator.views.variance import share_images, variance_components
+
+
+@dataclass(frozen=True, eq=False)
+class CurvePoints:
+    """A curve over depth, shallowest first."""
+
+    depth: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    whiten: NDArray[np.float64]
+    """[depths, depths]: makes the noise of the means white; the unit matrix without replicates."""
+    num_seeds: int
+    """Smallest number of seeds at a depth; 0 for bare points."""
+    df: float
+    """Degrees of freedom of the spread over seeds."""
+
+
+def read_points(depth: Sequence[float], acc: Sequence[float | Sequence[float] | Replicates]) -> CurvePoints:
+    """The points of a curve; without two seeds at every depth they weigh the same.
+
+    Raises:
+        ValueError: fewer than 3 depths, a depth twice, values that are not finite, or not one a depth.
+    """
+    depths = np.asarray(depth, dtype=np.float64)
+    if len(depths) != len(acc) or len(depths) < 3 or len(set(depths.tolist())) < len(depths):
+        raise ValueError(f"a fit needs at least 3 distinct depths and a value for each, got {list(depth)}, {len(acc)}")
+    order = np.argsort(depths)
+    cells = [_read_cell(acc[index]) for index in order]
+    if not np.isfinite(depths).all():
+        raise ValueError(f"depths must be finite, got {list(depth)}")
+    is_bare = all(isinstance(value, (int, float, np.number)) for value in acc)
+    mean = np.array([cell.mean for cell in cells])
+    num_seeds = 0 if is_bare else min(cell.num_seeds for cell in cells)
+    whiten, df = np.eye(len(cells)), 0.0
+    if num_seeds >= 2:
+        df = float(sum(cell.num_seeds - 1 for cell in cells))
+        whiten = _whitener(_covariance(cells), mean)
+    return CurvePoints(depth=depths[order], mean=mean, whiten=whiten, num_seeds=num_seeds, df=df)
+
+
+def _read_cell(value: float | Sequence[float] | Replicates) -> Replicates:
+    if isinstance(value, Replicates):
+        return value
+    return score_seeds(np.atleast_1d(np.asarray(value, dtype=np.float64)))
+
+
+def _covariance(cells: Sequence[Replicates]) -> NDArray[np.float64]:
+    """Of the means of `cells` over seeds, and over images where all share them."""
+    counts = np.array([cell.num_seeds for cell in cells])
+    if not share_images(cells):
+        return np.diag(_pool([float(cell.accs.var(ddof=1)) for cell in cells], counts) / counts)
+    parts = [variance_components(bits) for bits in (cell.is_correct for cell in cells) if bits is not None]
+    by_image = np.stack([bits.mean(axis=0) for bits in (cell.is_correct for cell in cells) if bits is not None])
+    seed = max(_pool([part.seed for part in parts], counts), 0.0)
+    covariance: NDArray[np.float64] = np.cov(by_image) / by_image.shape[1] + np.diag(seed / counts)
+    return covariance
+
+
+def _pool(variances: Sequence[float], counts: NDArray[np.int_]) -> float:
+    return float(np.average(variances, weights=counts - 1))
+
+
+def _whitener(covariance: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """W with W covariance W^T = 1; where nothing varies, all points weigh the same and very much."""
+    floor = (1e-9 * max(float(np.abs(mean).max()), 1e-300)) ** 2
+    values, vectors = np.linalg.eigh(covariance)
+    whiten: NDArray[np.float64] = (
+        vectors / np.sqrt(np.maximum(values, max(floor, 1e-9 * float(values.max()))))
+    ) @ vectors.T
+    return whiten
