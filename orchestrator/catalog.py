@@ -6,7 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+OPTION_DEFAULTS: Mapping[str, str | float | bool | None] = {
+    "reattention_last": None,
+    "reattention_norm": "batchnorm",
+    "reattention_init": "random",
+    "reattention_frozen": None,
+    "reattention_scale": "none",
+}
+"""Model fields that only some attentions read, with their defaults. None is a legal value: 'not set'."""
+
+_LAST = ("reattention_last",)
+_THETA = (*_LAST, "reattention_init", "reattention_frozen")
 
 
 @dataclass(frozen=True)
@@ -14,26 +26,74 @@ class AttentionInfo:
     """What a spec may say about one attention."""
 
     summary: str
-    options: Mapping[str, str | float | bool | None] = field(default_factory=dict)
-    """Model fields that only this attention reads, with their defaults. None is a legal value: 'not set'."""
+    operator: str = ""
+    """What it computes from A = softmax(QK'/sqrt(K)), V, the mean over tokens 1/N and what it learns."""
+    source: str = ""
+    option_names: tuple[str, ...] = ()
+    """The model fields of `OPTION_DEFAULTS` that this attention reads."""
+    neutral: str = ""
+    """The setting or the start at which it equals self-attention; empty where there is none."""
     min_heads: int = 1
+    head_dim_multiple: int = 1
+    """The channels of a head are a multiple of this."""
+
+    @property
+    def options(self) -> Mapping[str, str | float | bool | None]:
+        """The options this attention reads, with their defaults."""
+        return {name: OPTION_DEFAULTS[name] for name in self.option_names}
 
 
 ATTENTIONS: Mapping[str, AttentionInfo] = {
-    "self": AttentionInfo("softmax self-attention, timm's fused implementation"),
+    "self": AttentionInfo(
+        "softmax self-attention, timm's fused implementation",
+        operator="A V",
+        source="arXiv 1706.03762; timm",
+        neutral="itself",
+    ),
     "reattention": AttentionInfo(
-        "Re-attention of DeepViT (arXiv 2103.11886, section 4.2): heads mixed after the softmax, then BatchNorm",
-        options={
-            "reattention_last": None,
-            "reattention_norm": "batchnorm",
-            "reattention_init": "random",
-            "reattention_scale": "none",
-        },
+        "Re-attention of DeepViT: heads mixed after the softmax, then BatchNorm",
+        operator="BN(Theta A + c) V",
+        source="arXiv 2103.11886, section 4.2, and its released code",
+        option_names=(*_THETA, "reattention_norm", "reattention_scale"),
+        neutral="reattention_norm none with reattention_init identity",
         min_heads=2,
+    ),
+    "reattention_ln": AttentionInfo(
+        "Re-attention as in vit-pytorch: LayerNorm over heads at every pair of tokens, another operator than DeepViT's",
+        operator="LN_heads(Theta A) V",
+        source="vit-pytorch, deepvit",
+        option_names=_THETA,
+        min_heads=2,
+    ),
+    "mix_only": AttentionInfo(
+        "control: the mixing of heads of Re-attention without its BatchNorm",
+        operator="(Theta A + c) V",
+        source="control for arXiv 2103.11886",
+        option_names=_THETA,
+        neutral="reattention_init identity",
+        min_heads=2,
+    ),
+    "batchnorm_only": AttentionInfo(
+        "control: the BatchNorm of Re-attention without its mixing of heads",
+        operator="BN(A) V",
+        source="control for arXiv 2103.11886",
+        option_names=_LAST,
+    ),
+    "centre_only": AttentionInfo(
+        "control: the map without its average-pooling part, neither mixed nor rescaled",
+        operator="(A - 1/N) V",
+        source="control for arXiv 2103.11886",
+        option_names=_LAST,
+    ),
+    "gain_only": AttentionInfo(
+        "control: BatchNorm's size of the map without its centring, without mixing",
+        operator="gamma_h A / sqrt(var_h + eps) V",
+        source="control for arXiv 2103.11886",
+        option_names=_LAST,
     ),
 }
 
-ATTENTION_OPTIONS: frozenset[str] = frozenset(name for info in ATTENTIONS.values() for name in info.options)
+ATTENTION_OPTIONS: frozenset[str] = frozenset(OPTION_DEFAULTS)
 
 
 @dataclass(frozen=True)

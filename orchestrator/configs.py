@@ -54,6 +54,8 @@ class ModelConfig(_Section):
     """Hidden channels of the MLP over `embed_dim`."""
     qkv_bias: bool = True
     """Whether queries, keys and values have a bias."""
+    qk_norm: bool | None = None
+    """LayerNorm on queries and keys, over the channels of each head; false is the same as absent."""
     init_values: Annotated[float, Gt(0.0)] | None = None
     """Initial value of LayerScale (arXiv 2103.17239); absent means no LayerScale."""
     global_pool: Literal["token", "avg"] = "token"
@@ -76,6 +78,8 @@ class ModelConfig(_Section):
     """What follows the mixing of heads."""
     reattention_init: Literal["random", "identity"] | None = None
     """Start of the mixing matrix: the published code's random one, or the identity."""
+    reattention_frozen: bool | None = None
+    """Whether the mixing matrix and its bias keep their start; false is the same as absent."""
     reattention_scale: Literal["none", "head_dim"] | None = None
     """Factor on the re-attended map: none, or head_dim^-0.5 (`transform_scale` of the published code)."""
     attention_source: str | None = None
@@ -83,6 +87,9 @@ class ModelConfig(_Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("qk_norm", "reattention_frozen"):
+            if getattr(self, name) is False:
+                object.__setattr__(self, name, None)
         own = attention_info(self.attention).options
         for name in sorted(ATTENTION_OPTIONS):
             value = getattr(self, name)

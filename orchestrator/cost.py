@@ -8,7 +8,7 @@ peak of training on a GPU, where self-attention keeps no map. N tokens, D embed_
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from orchestrator.catalog import is_dotted_attention
 from orchestrator.configs import ModelConfig, TrainConfig
@@ -67,12 +67,30 @@ def num_params_outside_attention(trial: Trial) -> int:
 def _attention_params(model: ModelConfig, name: str) -> int:
     dim, heads = model.embed_dim, model.num_heads
     plain = 3 * dim * dim + (3 * dim if model.qkv_bias else 0) + dim * dim + dim
-    if name == "self":
-        return plain
-    if name == "reattention":
-        batchnorm = 2 * heads if model.reattention_norm == "batchnorm" else 0
-        return plain + heads * heads + heads + batchnorm
-    raise ValueError(f"attention {name!r} has no closed form")
+    if model.qk_norm:
+        plain += 4 * (dim // heads)
+    theta = 0 if model.reattention_frozen else heads * heads
+    own = {
+        "self": 0,
+        "reattention": theta + _bias_of(theta, heads) + (2 * heads if model.reattention_norm == "batchnorm" else 0),
+        "reattention_ln": theta + 2 * heads,
+        "mix_only": theta + _bias_of(theta, heads),
+        "batchnorm_only": 2 * heads,
+        "centre_only": 0,
+        "gain_only": heads,
+    }
+    return plain + _known(own, name)
+
+
+def _bias_of(theta: int, heads: int) -> int:
+    """A frozen Theta has a frozen bias."""
+    return heads if theta else 0
+
+
+def _known(numbers: Mapping[str, int], name: str) -> int:
+    if name not in numbers:
+        raise ValueError(f"attention {name!r} has no closed form")
+    return numbers[name]
 
 
 def flops(trial: Trial) -> int:
@@ -91,11 +109,17 @@ def flops(trial: Trial) -> int:
 def _attention_flops(model: ModelConfig, name: str) -> int:
     dim, heads, tokens = model.embed_dim, model.num_heads, num_tokens(model)
     plain = 8 * tokens * dim * dim + 4 * tokens * tokens * dim
-    if name == "self":
-        return plain
-    if name == "reattention":
-        return plain + 2 * heads * heads * tokens * tokens
-    raise ValueError(f"attention {name!r} has no closed form")
+    mixing = 2 * heads * heads * tokens * tokens
+    num_mixings = {
+        "self": 0,
+        "reattention": 1,
+        "reattention_ln": 1,
+        "mix_only": 1,
+        "batchnorm_only": 0,
+        "centre_only": 0,
+        "gain_only": 0,
+    }
+    return plain + _known(num_mixings, name) * mixing
 
 
 def matched_embed_dim(trial: Trial, reference: Trial, count: Callable[[Trial], int] = num_params) -> int:

@@ -37,7 +37,7 @@ def check_spec(findings: Findings, spec: SweepSpec) -> None:
     _check_options(findings, counting)
     for rule in CELL_RULES:
         if not findings.broken & set(rule.fields):
-            _check_rule(findings, counting, rule)
+            check_rule(findings, counting, rule)
 
 
 def _check_conditions(findings: Findings, combinations: Combinations) -> bool:
@@ -64,7 +64,7 @@ def _check_options(findings: Findings, counting: Counting) -> None:
         owners = option_owners(option)
         if "attention" not in findings.broken and not _is_attention_used(counting, owners):
             path = next((axis.path for axis in spec.all_axes if axis.name == option), ("model", option))
-            message = f"{option} is an option of {' and '.join(owners)}, which no cell uses"
+            message = f"{option} is an option of {', '.join(owners)}, which no cell uses"
             findings.report(path, message, f"remove it, or let attention be {' or '.join(owners)}", key=True)
 
 
@@ -76,7 +76,8 @@ def _is_attention_used(counting: Counting, owners: tuple[str, ...]) -> bool:
     )
 
 
-def _check_rule(findings: Findings, counting: Counting, rule: CellRule) -> None:
+def check_rule(findings: Findings, counting: Counting, rule: CellRule) -> None:
+    """Reports the combinations of the rule's axes that break it in some cell."""
     combinations = counting.combinations
     reported: set[tuple[object, str]] = set()
     for rows, assigned in _projections(combinations, rule.fields):

@@ -68,4 +68,5 @@ def count_on_meta(trial: Trial) -> tuple[int, int]:
 
 
 def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """Trainable parameters; a frozen Theta is none."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from orchestrator.configs import ModelConfig
 from orchestrator.errors import TrainingError
-from orchestrator.models.attention import Draw
+from orchestrator.models.softmax_attention import Draw
 from orchestrator.seeding import stream_seed
 
 

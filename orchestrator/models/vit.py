@@ -20,9 +20,10 @@ from orchestrator.catalog import attention_info, is_dotted_attention
 from orchestrator.configs import ModelConfig
 from orchestrator.cost import block_attentions
 from orchestrator.errors import TrainingError
-from orchestrator.models.attention import AttentionSpec, attention_class
+from orchestrator.models.attention import attention_class
 from orchestrator.models.context import ForwardContext
 from orchestrator.models.initialize import initialize
+from orchestrator.models.softmax_attention import AttentionSpec
 from orchestrator.seeding import stream_seed
 from orchestrator.trial import Trial
 from orchestrator.user_attention import attention_source_hash
@@ -92,7 +93,7 @@ class VisionTransformer(TimmVisionTransformer):
         if attn_mask is not None or is_causal:
             raise ValueError("attention masks are not supported")
         context = context or ForwardContext()
-        x_BND = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
+        x_BND = self.embed(x)
         context.observe(-1, "tokens", x_BND)
         for block_idx, block in enumerate(self.blocks):
             if self.grad_checkpointing and torch.is_grad_enabled() and not context.is_observed:
@@ -102,6 +103,11 @@ class VisionTransformer(TimmVisionTransformer):
             context.observe(block_idx, "tokens", x_BND)
         tokens_BND: Tensor = self.norm(x_BND)
         return tokens_BND
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images [B,C,height,width] to the stream in front of the first block, [B,N,D]."""
+        x_BND: Tensor = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
+        return x_BND
 
 
 def _run_checkpointed(block: nn.Module, x_BND: Tensor, shared: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -164,6 +170,7 @@ def _make_attention(name: str, model: ModelConfig, block_idx: int, seed: int) ->
         block_idx=block_idx,
         depth=model.depth,
         qkv_bias=model.qkv_bias,
+        qk_norm=bool(model.qk_norm),
         attn_drop=model.attn_drop_rate,
         proj_drop=model.proj_drop_rate,
         options={option: getattr(model, option) for option in attention_info(name).options},

@@ -101,4 +101,5 @@ def test_a_condition_holds_when_all_its_fields_do() -> None:
 def test_sources_are_what_decides_a_field_that_is_not_given() -> None:
     assert sources_of(["depth"]) == {"depth"}
     assert sources_of(["reattention_last", "img_size"]) == {"reattention_last", "img_size", "attention", "name"}
-    assert option_owners("reattention_last") == ("reattention",)
+    assert option_owners("reattention_norm") == ("reattention",)
+    assert {"reattention", "mix_only", "centre_only"} < set(option_owners("reattention_last"))

@@ -9,6 +9,7 @@ from hypothesis import given
 
 from orchestrator.errors import SpecError, SpecProblem
 from orchestrator.grid import expand_grid
+from orchestrator.grids.combinations import option_owners
 from orchestrator.grids.spec_checks import MAX_REPORTED, check_spec
 from orchestrator.spec import SweepSpec, loads_spec
 from tests.grids.spec_strategies import MIXED, contents, read_unchecked
@@ -100,7 +101,10 @@ def test_a_condition_may_not_look_at_a_width_that_is_computed() -> None:
 )
 def test_an_option_of_an_attention_that_no_cell_uses_is_an_error(given: str) -> None:
     text = f"name: s\n{given}depth: 2, embed_dim: 8, num_heads: 2, patch_size: 2}}\n"
-    assert "reattention_last is an option of reattention, which no cell uses" in error_of(text + REST)
+    assert (
+        f"reattention_last is an option of {', '.join(option_owners('reattention_last'))}, which no cell uses"
+        in error_of(text + REST)
+    )
 
 
 def test_an_option_whose_attention_is_excluded_everywhere_is_an_error() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.catalog import ATTENTIONS
 from orchestrator.configs import SECTIONS
 from orchestrator.grids.spec_fields import FIELDS, SET_BY_ORCH, find_field, nearest
 
@@ -78,7 +79,7 @@ def test_a_legal_value_takes_the_declared_type(name: str, value: Any, converted:
         ("id", 2024, "text or null"),
         ("id", "", "text that is not empty"),
         ("name", "mnist", "digits, cifar10, cifar100, image_folder, parquet"),
-        ("attention", "a.b", "self, reattention, or a class of your own as package.module:Class"),
+        ("attention", "a.b", ", ".join(ATTENTIONS) + ", or a class of your own as package.module:Class"),
     ],
 )
 def test_another_value_is_refused_with_what_is_allowed(name: str, value: Any, allowed: str) -> None:

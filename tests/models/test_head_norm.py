@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orchestrator.models import AttentionSpec
-from orchestrator.models.attention import ReAttention, split_heads
 from orchestrator.models.head_norm import HeadNorm
 from orchestrator.models.initialize import initialize
+from orchestrator.models.reattention import ReAttention
+from orchestrator.models.softmax_attention import split_heads
 from tests.models.trials import make_trial
 
 

@@ -10,7 +10,8 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from torch import Tensor
 
 from orchestrator.models import ForwardContext, build_model
-from orchestrator.models.attention import ReAttention, SelfAttention
+from orchestrator.models.reattention import ReAttention
+from orchestrator.models.softmax_attention import SelfAttention
 from orchestrator.models.vit import assemble
 from orchestrator.trial import Trial
 from tests.models.trials import make_trial

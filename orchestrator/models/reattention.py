@@ -1,0 +1,102 @@
+"""An `AttentionSpec` in; an attention that mixes the heads of its map by Theta and normalises it out.
+
+Shape suffixes: B batch, N tokens, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orchestrator.models.head_norm import HeadLayerNorm, HeadNorm
+from orchestrator.models.softmax_attention import AttentionSpec, Draw, MapAttention, fill
+
+
+class ReAttention(MapAttention):
+    """Re-attention: Norm(Theta softmax(QK'/sqrt(K))) V, heads mixed by Theta (DeepViT, arXiv 2103.11886, section 4.2).
+
+    Follows the published code: Theta is a 1x1 convolution over heads with bias, Norm is BatchNorm over heads.
+    Parameters bear the names of official checkpoints. With `reattention_frozen` Theta and its bias keep their start.
+    """
+
+    var_norm: HeadNorm | None
+
+    def make_parts(self, spec: AttentionSpec) -> None:
+        """Theta and the norm."""
+        self.map_scale = spec.head_dim**-0.5 if spec.option("reattention_scale") == "head_dim" else 1.0
+        self.identity_init = spec.option("reattention_init") == "identity"
+        self.reatten_matrix = nn.Conv2d(spec.num_heads, spec.num_heads, kernel_size=1)
+        self.reatten_matrix.requires_grad_(not spec.option("reattention_frozen"))
+        self.var_norm = HeadNorm(spec.num_heads) if spec.option("reattention_norm") == "batchnorm" else None
+
+    def change_map(self, map_BHNN: Tensor, *, may_move: bool, is_rounded: bool) -> Tensor:
+        """Theta and BatchNorm, centred around 1/N where BatchNorm would amplify rounding errors."""
+        normalize = self._normalize_centred if is_rounded else self._normalize
+        map_BHNN = normalize(map_BHNN, may_move)
+        return map_BHNN if self.map_scale == 1.0 else map_BHNN * self.map_scale
+
+    def _normalize(self, map_BHNN: Tensor, update: bool) -> Tensor:
+        """Theta and BatchNorm as published."""
+        mixed_BHNN: Tensor = self.reatten_matrix(map_BHNN)
+        return mixed_BHNN if self.var_norm is None else self.var_norm(mixed_BHNN, update=update)
+
+    def _normalize_centred(self, map_BHNN: Tensor, update: bool) -> Tensor:
+        """The same from the map minus 1/N: Theta A + c = Theta (A - 1/N) + offset, offset = Theta 1/N + c."""
+        theta_HH11, bias_H, num_tokens = self.reatten_matrix.weight, self.reatten_matrix.bias, map_BHNN.shape[-1]
+        assert bias_H is not None
+        theta_HH11, bias_H = theta_HH11.to(map_BHNN.dtype), bias_H.to(map_BHNN.dtype)
+        mixed_BHNN = F.conv2d(map_BHNN - 1.0 / num_tokens, theta_HH11)
+        offset_H = theta_HH11.sum(dim=(1, 2, 3)) / num_tokens + bias_H
+        if self.var_norm is None:
+            return mixed_BHNN + offset_H[:, None, None]
+        return self.var_norm.forward_centred(mixed_BHNN, offset_H, update=update)
+
+    def parameter_draws(self) -> Mapping[str, Draw]:
+        """How parameters start that do not start as their module type does, by name."""
+        return identity_draws("reatten_matrix") if self.identity_init else {}
+
+
+class MixOnly(ReAttention):
+    """Control: (Theta A + c) V with A = softmax(QK'/sqrt(K)); the mixing of Re-attention without its BatchNorm."""
+
+    def make_parts(self, spec: AttentionSpec) -> None:
+        """Theta alone."""
+        super().make_parts(spec)
+        self.var_norm, self.map_scale = None, 1.0
+
+
+class LayerNormReAttention(MapAttention):
+    """LN(Theta A) V with A = softmax(QK'/sqrt(K)), LayerNorm across the heads at every pair of tokens.
+
+    The operator of vit-pytorch's `deepvit` (github.com/lucidrains/vit-pytorch), another one than that of the paper:
+    Theta starts as N(0, 1) and has no bias. Its matrix is ours transposed: Theta[to, from].
+    """
+
+    def make_parts(self, spec: AttentionSpec) -> None:
+        """Theta and the norm."""
+        self.identity_init = spec.option("reattention_init") == "identity"
+        self.reatten_matrix = nn.Conv2d(spec.num_heads, spec.num_heads, kernel_size=1, bias=False)
+        self.reatten_matrix.requires_grad_(not spec.option("reattention_frozen"))
+        self.layer_norm = HeadLayerNorm(spec.num_heads)
+
+    def change_map(self, map_BHNN: Tensor, *, may_move: bool, is_rounded: bool) -> Tensor:
+        """Theta, then LayerNorm over heads."""
+        normalized_BHNN: Tensor = self.layer_norm(self.reatten_matrix(map_BHNN))
+        return normalized_BHNN
+
+    def parameter_draws(self) -> Mapping[str, Draw]:
+        """Theta from a standard normal, or the identity."""
+        if self.identity_init:
+            return identity_draws("reatten_matrix", bias=False)
+        return {"reatten_matrix.weight": lambda weight, generator: weight.normal_(generator=generator)}
+
+
+def identity_draws(name: str, *, bias: bool = True) -> dict[str, Draw]:
+    """A mixing that leaves every head as it is: the identity for a 1x1 convolution or a Linear, and zero bias."""
+
+    def draw(weight: Tensor, _: object) -> None:
+        nn.init.dirac_(weight) if weight.ndim > 2 else nn.init.eye_(weight)
+
+    return {f"{name}.weight": draw} | ({f"{name}.bias": fill(0.0)} if bias else {})

@@ -1,0 +1,59 @@
+"""Plain softmax attention, and the steps that others change."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from orchestrator.models import AttentionSpec
+from orchestrator.models.softmax_attention import MapAttention, SoftmaxAttention
+from tests.models.attention_references import (
+    DIM,
+    HEADS,
+    assert_near,
+    head_projection,
+    heads_output,
+    make_attention,
+    observed,
+    softmax_maps,
+    softmax_of,
+    tokens,
+)
+
+
+def test_self_attention_equals_a_loop_over_heads_and_tokens():
+    attention, x = make_attention("self"), tokens()
+    maps = softmax_maps(attention, x)
+    assert_near(attention(x), heads_output(attention, maps, x), 1e-12)
+    out, seen = observed(attention, x)
+    assert_near(out, heads_output(attention, maps, x), 1e-12)
+    assert_near(seen["map"], maps, 1e-12)
+
+
+def normalized(rows: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
+    centred = rows - rows.mean(dim=-1, keepdim=True)
+    return centred / torch.sqrt(centred.square().mean(dim=-1, keepdim=True) + 1e-6) * norm.weight + norm.bias
+
+
+def test_qk_norm_is_a_layer_norm_over_the_channels_of_each_query_and_key():
+    attention, x = make_attention("self", qk_norm=True), tokens()
+    logits = torch.empty(2, HEADS, 5, 5, dtype=torch.float64)
+    for image in range(2):
+        for head in range(HEADS):
+            q = normalized(head_projection(attention, x[image], 0, head), attention.q_norm)
+            k = normalized(head_projection(attention, x[image], 1, head), attention.k_norm)
+            logits[image, head] = torch.einsum("nk,mk->nm", q, k) / math.sqrt(DIM // HEADS)
+    expected = heads_output(attention, softmax_of(logits), x)
+    assert_near(attention(x), expected, 1e-9)
+    assert_near(observed(attention, x)[0], expected, 1e-9)
+
+
+def test_both_plain_forms_of_the_steps_are_timms_self_attention():
+    plain, x = make_attention("self", qk_norm=True), tokens()
+    for form in (SoftmaxAttention, MapAttention):
+        stepwise = form(AttentionSpec(dim=DIM, num_heads=HEADS, qk_norm=True)).double()
+        stepwise.load_state_dict(plain.state_dict())
+        assert_near(stepwise(x), plain(x), 1e-12)
+        assert_near(observed(stepwise, x)[1]["map"], observed(plain, x)[1]["map"], 1e-12)
