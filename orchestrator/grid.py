@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from orchestrator.catalog import ATTENTION_OPTIONS, attention_info
 from orchestrator.cost import num_params
 from orchestrator.errors import SpecError, SpecProblem, TrainingError
 from orchestrator.grids.cell_rules import cell_problems
@@ -13,8 +15,12 @@ from orchestrator.grids.cell_values import ParamCount, TrialFactory, Values, res
 from orchestrator.grids.combinations import NO_ROW, Combination, Combinations, combination_path
 from orchestrator.grids.counting import Counting
 from orchestrator.grids.grid_warnings import GridWarnings
+from orchestrator.grids.search_cell import SearchCell
 from orchestrator.grids.sweep_spec import MatchParams, SweepSpec
 from orchestrator.trial import Cell, Trial
+
+Chosen = Mapping[str, Mapping[str, Any]]
+"""Nuisance values by cell_id."""
 
 Found = tuple[tuple[str, ...], str, str]
 """The fields a problem is about, its message, and a hint or nothing."""
@@ -27,6 +33,9 @@ class Grid:
     axes: tuple[str, ...]
     """Names of the scientific axes in the order of the spec."""
     cells: tuple[Cell, ...]
+    """A cell whose nuisance values are not chosen yet has no trials."""
+    searches: Mapping[str, SearchCell] = field(default_factory=dict)
+    """By cell_id, the cells that are searched before they are measured."""
     warnings: tuple[str, ...] = ()
     """What is probably not meant, each with file:line:column."""
     num_excluded: int = 0
@@ -36,24 +45,40 @@ class Grid:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """The trials of all cells in order; every cell has every seed."""
+        """The measured trials of all cells in order; every cell that is chosen for has every seed."""
         return tuple(trial for cell in self.cells for trial in cell.trials)
 
+    def with_chosen(self, chosen: Chosen, seeds: tuple[int, ...]) -> Grid:
+        """The grid with the trials of the searched cells that `chosen` gives nuisance values for, and of no other."""
 
-def expand(spec: SweepSpec) -> tuple[Trial, ...]:
-    """The trials of `spec` in order.
+        def fill(cell: Cell) -> Cell:
+            search = self.searches.get(cell.cell_id)
+            if search is None:
+                return cell
+            values = chosen.get(cell.cell_id)
+            return replace(cell, trials=() if values is None else tuple(search.trial(values, seed) for seed in seeds))
+
+        return replace(self, cells=tuple(fill(cell) for cell in self.cells))
+
+
+def expand(spec: SweepSpec, chosen: Chosen | None = None) -> tuple[Trial, ...]:
+    """The measured trials of `spec` in order; of a spec with `tune:`, those of the cells that `chosen` names.
+
+    Args:
+        chosen: nuisance values by cell_id, as a search chose them.
 
     Raises:
         SpecError: as `expand_grid`.
     """
-    return expand_grid(spec).trials
+    return expand_grid(spec, chosen=chosen).trials
 
 
-def expand_grid(spec: SweepSpec, count_params: ParamCount = num_params) -> Grid:
+def expand_grid(spec: SweepSpec, count_params: ParamCount = num_params, *, chosen: Chosen | None = None) -> Grid:
     """The cells of `spec`, with what was excluded and what collapsed.
 
     Args:
         count_params: counts the parameters of a trial for `match_params`; the default knows the catalog's attentions.
+        chosen: nuisance values by cell_id; a searched cell that it leaves out has no trials.
 
     Raises:
         SpecError: the grid is empty, or a cell cannot be built; all problems at once.
@@ -69,21 +94,24 @@ def expand_grid(spec: SweepSpec, count_params: ParamCount = num_params) -> Grid:
         ] = None
     if expansion.problems:
         raise SpecError(spec.source_path, list(expansion.problems), spec.source_text)
-    return Grid(
+    grid = Grid(
         axes=spec.axis_names,
         cells=tuple(cell for _, cell in expansion.cells.values()),
+        searches=expansion.searches,
         warnings=expansion.warnings.texts(),
         num_excluded=len(expansion.excluded),
         num_collapsed=expansion.warnings.num_collapsed,
     )
+    return grid.with_chosen(chosen or {}, spec.seeds)
 
 
 def count_trials(spec: SweepSpec) -> int:
-    """At most how many trials `spec` has; no cell is visited, so a million cost no more than ten.
+    """At most how many trials `spec` has, search trials included; no cell is visited, however many.
 
     Exclusions and conditions are subtracted, cells that turn out equal are not.
     """
-    return Counting(Combinations(spec)).count() * len(spec.seeds)
+    num_search = 0 if spec.tune is None else spec.tune.num_trials * spec.tune.seeds
+    return Counting(Combinations(spec)).count() * (len(spec.seeds) + num_search)
 
 
 @dataclass
@@ -95,11 +123,12 @@ class _Expansion:
     factory: TrialFactory
     warnings: GridWarnings
     cells: dict[tuple[Any, ...], tuple[Combination, Cell]] = field(default_factory=dict)
+    searches: dict[str, SearchCell] = field(default_factory=dict)
     excluded: set[tuple[Any, ...]] = field(default_factory=set)
     problems: dict[SpecProblem, None] = field(default_factory=dict)
 
     def add(self, combination: Combination) -> None:
-        values = resolve_values(self.spec, combination.assigned)
+        values = resolve_values(self.spec, {**self._unchosen(), **combination.assigned})
         problems = [(rule.fields, message, hint) for rule, message, hint in cell_problems(values)]
         if not problems and isinstance(values["embed_dim"], MatchParams):
             problems = self._match_width(values)
@@ -126,14 +155,32 @@ class _Expansion:
 
     def _add_cell(self, key: tuple[Any, ...], combination: Combination, values: Values) -> None:
         try:
-            trials = tuple(self.factory.trial(values, seed) for seed in self.spec.seeds)
+            trials = [self.factory.trial(values, seed) for seed in self.spec.seeds]
         except TrainingError as error:
             self._report(combination, [(("attention",), str(error), "")])
             return
         axes: dict[str, Any] = {}
         for unit, row in zip(self.combinations.units, combination.rows, strict=True):
             axes.update((name, None if row == NO_ROW else values[name]) for name in unit.names)
-        self.cells[key] = combination, Cell(trials[0].cell_id, axes, trials)
+        search = self._search(trials[0], axes)
+        if search is None:
+            self.cells[key] = combination, Cell(trials[0].cell_id, axes, tuple(trials))
+        else:
+            self.searches[search.cell_id] = search
+            self.cells[key] = combination, Cell(search.cell_id, axes, ())
+
+    def _unchosen(self) -> Mapping[str, Any]:
+        return {} if self.spec.tune is None else self.spec.tune.middles
+
+    def _search(self, trial: Trial, axes: dict[str, Any]) -> SearchCell | None:
+        """How the cell of `trial` is searched; None where nothing of it is chosen."""
+        if self.spec.tune is None:
+            return None
+        read = attention_info(trial.model.attention).options
+        ranges = tuple(one for one in self.spec.tune.axes if one.name in read or one.name not in ATTENTION_OPTIONS)
+        if not ranges:
+            return None
+        return SearchCell.of(trial, axes, ranges, self.spec.tune.epochs)
 
     def _report(self, combination: Combination, found: list[Found]) -> None:
         for fields, message, hint in found:

@@ -11,6 +11,7 @@ from orchestrator.grids.spec_reader import read_spec
 from orchestrator.grids.spec_writer import dump_spec
 from orchestrator.grids.strict_yaml import MAX_BYTES, TOO_LARGE, compose
 from orchestrator.grids.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
+from orchestrator.grids.tune_checks import check_tune
 
 __all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "dump_spec", "load_spec", "loads_spec"]
 
@@ -35,7 +36,7 @@ def loads_spec(text: str, path: str = "<text>") -> SweepSpec:
     findings.problems.extend(findings.document.problems)
     spec = read_spec(findings, path=path, source=text)
     if findings.is_grid_known:
-        check_spec(findings, spec)
+        check_tune(findings, spec) if spec.tune is not None else check_spec(findings, spec)
     if findings.problems:
         raise SpecError(path, findings.problems, text)
     return spec

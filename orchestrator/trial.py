@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,13 @@ class Trial:
         content = self.canonical()
         del content["seed"]
         return _digest(content)
+
+    def tuned_cell_id(self, chosen: Collection[str]) -> str:
+        """As `cell_id`, but of the fields `chosen` only the names count: the same before and after they are chosen."""
+        content = self.canonical()
+        del content["seed"]
+        kept = {section: _without(content[section], chosen) for section in SECTIONS}
+        return _digest({**content, **kept, "tuned": sorted(chosen)})
 
     def canonical(self) -> dict[str, Any]:
         """The hashed content as plain JSON values."""
@@ -82,6 +89,10 @@ class Cell:
 def _hashed_fields(section: Any) -> dict[str, Any]:
     values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section) if is_hashed(f)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

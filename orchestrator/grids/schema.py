@@ -12,9 +12,13 @@ from typing import Any
 from orchestrator.configs import SECTIONS
 from orchestrator.grids.spec_fields import FIELDS, Field, ValueType, read_descriptions
 from orchestrator.grids.spec_reader import MAX_SEED, MAX_SEEDS
-from orchestrator.grids.sweep_spec import SWEEP_NAME_PATTERN, SWEEP_NAME_RULE, Resources, Tracking
+from orchestrator.grids.sweep_spec import SWEEP_NAME_PATTERN, SWEEP_NAME_RULE, Probe, Resources, Tracking
+from orchestrator.grids.tune_reader import NEVER_TUNED
+from orchestrator.grids.tune_spec import SEARCH_SEEDS, TuneSettings
 
 OWN_ATTENTION_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+SEARCH_SEED = {"minimum": SEARCH_SEEDS[0], "maximum": SEARCH_SEEDS[-1]}
 
 Schema = dict[str, Any]
 
@@ -26,9 +30,11 @@ def json_schema() -> Schema:
         "axes": _every_field("axis", description="The question: every combination of the values is a cell."),
         "zip": {"anyOf": [zipped, _list(zipped)], "description": "Axes of equal length that advance together."},
         "exclude": _list(_ref("condition"), description="A cell goes when all fields of a rule agree with it."),
+        "tune": _tune(),
         **{section: _section(section) for section in SECTIONS},
         "resources": _settings(Resources, "What a trial takes of the machine; changes no number."),
         "tracking": _settings(Tracking, "Where numbers are mirrored to."),
+        "probe": _settings(Probe, "Block-by-block diagnostics on test images; changes no number of a trial."),
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -54,6 +60,8 @@ def _definitions() -> Schema:
         values = _list(_axis_value(field), minItems=1)
         conditional = _object({"values": values, "when": _ref("condition")}, required=["values"])
         found[f"axis.{field.name}"] = {"anyOf": [values, conditional], "description": field.description}
+        if field.name not in NEVER_TUNED:
+            found[f"range.{field.name}"] = _range(field)
         found[f"list.{field.name}"] = {**values, "description": field.description}
         either = [_ref(field.name), _list(_ref(field.name), minItems=1)]
         found[f"some.{field.name}"] = {"anyOf": either, "description": field.description}
@@ -63,6 +71,8 @@ def _definitions() -> Schema:
 def _every_field(kind: str, **more: Any) -> Schema:
     """A mapping of fields that tell cells apart, by short name or dotted path."""
     hashed = [field for field in FIELDS.values() if field.is_hashed]
+    if kind == "range":
+        hashed = [field for field in hashed if field.name not in NEVER_TUNED]
     return _object({name: _ref(f"{kind}.{f.name}") for f in hashed for name in (f.name, f.path)}, **more)
 
 
@@ -90,12 +100,32 @@ def _axis_value(field: Field) -> Schema:
 
 def _seeds() -> Schema:
     count = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
-    seed = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
+    seed = {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "not": SEARCH_SEED}
     listed = _list(seed, minItems=1, uniqueItems=True)
     return {"anyOf": [count, listed], "description": "Replicates of every cell: how many, or which."}
 
 
-def _settings(cls: type[Resources] | type[Tracking], description: str) -> Schema:
+def _tune() -> Schema:
+    told = (
+        "Nuisance axes: chosen for each cell by a search of equal budget, on validation images, before it is measured."
+    )
+    found = _settings(TuneSettings, told)
+    axes = _every_field("range", minProperties=1, description="The fields to choose, and their ranges.")
+    return {**found, "required": ["axes", "num_trials"], "properties": {"axes": axes, **found["properties"]}}
+
+
+def _range(field: Field) -> Schema:
+    """The forms of a range that the field's type allows."""
+    forms = [_list(_ref(field.name), minItems=2)]
+    types = {option.get("type") for option in field.type.schema.get("anyOf", [field.type.schema])}
+    kinds = ("int_uniform",) if "integer" in types else ("log_uniform", "uniform") if "number" in types else ()
+    for kind in kinds:
+        ends = _list({"allOf": [_ref(field.name), {"type": "number"}]}, minItems=2, maxItems=2)
+        forms.append(_object({kind: ends}, required=[kind]))
+    return {"anyOf": forms, "description": field.description}
+
+
+def _settings(cls: type[Resources] | type[Tracking] | type[Probe] | type[TuneSettings], description: str) -> Schema:
     hints, told = typing.get_type_hints(cls, include_extras=True), read_descriptions(cls)
     content = {name: {**ValueType(hint).schema, "description": told[name]} for name, hint in hints.items()}
     return _object(content, description=description)

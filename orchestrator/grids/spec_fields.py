@@ -56,6 +56,8 @@ class ValueType:
         """
         if isinstance(value, float) and math.isfinite(value) and value.is_integer():
             value = self._whole(value)
+        if isinstance(value, list):
+            value = tuple(value)
         try:
             return self._adapter.validate_python(value, strict=True)
         except ValidationError as error:
@@ -140,6 +142,8 @@ def _in_words(option: Mapping[str, Any]) -> str:
     if "enum" in option or "const" in option:
         return "one of " + ", ".join(str(choice) for choice in option.get("enum", [option.get("const")]))
     kind = option.get("type")
+    if kind == "array":
+        return f"a list, each {_in_words(option['items'])}"
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _limits_in_words(option)
     return {"boolean": "true or false", "null": "null", "string": "text"}[str(kind)]

@@ -13,13 +13,15 @@ from orchestrator.configs import SECTIONS
 from orchestrator.grids.axis_reader import read_axes, read_exclude, read_zips
 from orchestrator.grids.spec_fields import FIELDS, ValueType
 from orchestrator.grids.spec_findings import Findings, show
-from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Resources, SweepSpec, Tracking, is_sweep_name
+from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Probe, Resources, SweepSpec, Tracking, is_sweep_name
+from orchestrator.grids.tune_reader import read_tune
+from orchestrator.grids.tune_spec import SEARCH_SEEDS
 
-KEYS = ("name", "axes", "zip", "exclude", "seeds", "model", "data", "train", "resources", "tracking")
+KEYS = ("name", "axes", "zip", "exclude", "seeds", "tune", "model", "data", "train", "resources", "tracking", "probe")
 MAX_SEEDS = 10_000
 MAX_SEED = 2**63 - 1
 
-Settings = TypeVar("Settings", Resources, Tracking)
+Settings = TypeVar("Settings", Resources, Tracking, Probe)
 
 
 def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
@@ -35,17 +37,21 @@ def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
     axes = read_axes(findings, content.get("axes"))
     zips = read_zips(findings, content.get("zip"))
     all_axes = (*axes, *(axis for group in zips for axis in group))
+    tune = read_tune(findings, content.get("tune"), all_axes)
     _check_given_twice(findings, sections, all_axes)
-    _check_required(findings, sections, all_axes)
+    tuned = () if tune is None else tune.names
+    _check_required(findings, sections, {*tuned, *(axis.name for axis in all_axes)})
     return SweepSpec(
         name=_read_name(findings, content),
         axes=axes,
         zips=zips,
         exclude=read_exclude(findings, content.get("exclude")),
         seeds=_read_seeds(findings, content.get("seeds", 1)),
+        tune=tune,
         **sections,
         resources=_read_settings(findings, "resources", Resources, content.get("resources")),
         tracking=_read_settings(findings, "tracking", Tracking, content.get("tracking")),
+        probe=_read_settings(findings, "probe", Probe, content.get("probe")),
         question=read_question(source),
         source_path=path,
         source_text=source,
@@ -65,10 +71,8 @@ def read_question(source: str) -> str:
 
 
 def _check_top_keys(findings: Findings, content: dict[str, Any]) -> None:
-    expected = {key: value for key, value in content.items() if key != "tune" and key not in FIELDS}
+    expected = {key: value for key, value in content.items() if key not in FIELDS}
     findings.check_keys((), expected | {"name": None}, KEYS, "the spec")
-    if "tune" in content:
-        findings.report(("tune",), "tune: comes with a later version of orch", "remove it; this version measures only")
     for key in content:
         if key in FIELDS and key not in KEYS:
             hint = f"write it under {FIELDS[key].section}:, or as an axis under axes:"
@@ -114,8 +118,8 @@ def _check_given_twice(findings: Findings, sections: dict[str, dict[str, Any]], 
             findings.report(axis.path, message, f"it already stands in {first}; keep one of the two", key=True)
 
 
-def _check_required(findings: Findings, sections: dict[str, dict[str, Any]], axes: tuple[Axis, ...]) -> None:
-    written = set(findings.broken) | {axis.name for axis in axes} | {name for s in sections.values() for name in s}
+def _check_required(findings: Findings, sections: dict[str, dict[str, Any]], varied: set[str]) -> None:
+    written = set(findings.broken) | varied | {name for s in sections.values() for name in s}
     for section in SECTIONS:
         missing = [f for f in FIELDS.values() if f.section == section and f.is_required and f.name not in written]
         findings.broken.update(field.name for field in missing)
@@ -147,6 +151,9 @@ def _read_seed_list(findings: Findings, values: list[Any], allowed: str) -> tupl
             findings.report(("seeds", index), f"a seed cannot be {show(value)}", allowed)
         elif seed in seeds:
             findings.report(("seeds", index), f"seed {seed} stands twice", "replicates need different seeds")
+        elif seed in SEARCH_SEEDS:
+            kept = f"{SEARCH_SEEDS[0]} to {SEARCH_SEEDS[-1]} are kept for search trials (tune:)"
+            findings.report(("seeds", index), f"seed {seed} cannot be measured", f"{kept}; take another")
         else:
             seeds[seed] = index
     if not values:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.grids.strict_yaml import dump
-from orchestrator.grids.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
+from orchestrator.grids.sweep_spec import Axis, MatchParams, Probe, Resources, SweepSpec, Tracking
+from orchestrator.grids.tune_spec import Tune, TuneSettings
+
+Settings: TypeAlias = Resources | Tracking | Probe
 
 
 def dump_spec(spec: SweepSpec) -> str:
@@ -21,10 +24,20 @@ def dump_spec(spec: SweepSpec) -> str:
         content["exclude"] = [_conditions(rule) for rule in spec.exclude]
     is_count = spec.seeds == tuple(range(len(spec.seeds)))
     content["seeds"] = len(spec.seeds) if is_count else list(spec.seeds)
+    if spec.tune is not None:
+        content["tune"] = _tune(spec.tune)
     content |= {section: dict(fields) for section, fields in spec.sections.items() if fields}
     content |= _changed("resources", spec.resources, Resources()) | _changed("tracking", spec.tracking, Tracking())
+    content |= _changed("probe", spec.probe, Probe())
     header = f"# Question: {spec.question}\n" if spec.question else ""
     return header + dump(content)
+
+
+def _tune(tune: Tune) -> dict[str, Any]:
+    settings = {f.name: getattr(tune, f.name) for f in dataclasses.fields(TuneSettings)}
+    changed = {f.name for f in dataclasses.fields(TuneSettings) if settings[f.name] != f.default} | {"num_trials"}
+    axes = {axis.name: axis.written for axis in tune.axes}
+    return {"axes": axes, **{name: value for name, value in settings.items() if name in changed}}
 
 
 def _axis(axis: Axis) -> Any:
@@ -40,7 +53,11 @@ def _conditions(rule: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     return {name: allowed[0] if len(allowed) == 1 else list(allowed) for name, allowed in rule.items()}
 
 
-def _changed(key: str, settings: Resources | Tracking, default: Resources | Tracking) -> dict[str, Any]:
+def _changed(key: str, settings: Settings, default: Settings) -> dict[str, Any]:
     content, usual = dataclasses.asdict(settings), dataclasses.asdict(default)
-    changed = {name: value for name, value in content.items() if value != usual[name]}
+    changed = {name: _plain(value) for name, value in content.items() if value != usual[name]}
     return {key: changed} if changed else {}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -23,6 +23,10 @@ axes:                              # the question: every combination of these va
 
 seeds: 1                           # replicates of every cell: how many, or a list such as [0, 1, 2]; error bars need 3
 
+# tune:                            # lr is then chosen for each cell, on validation images, before the cell is measured
+#   axes: {lr: {log_uniform: [1.0e-3, 2.0e-2]}}
+#   num_trials: 8                  # search trials for each cell
+
 model:                             # what every cell shares; argument names are timm's
   patch_size: 2
   embed_dim: 32

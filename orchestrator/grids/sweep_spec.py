@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from orchestrator.grids.strict_yaml import Mark, YamlPath
+from orchestrator.grids.tune_spec import Tune
 
 SWEEP_NAME_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 SWEEP_NAME_RULE = "1 to 80 letters, digits, '.', '_' and '-', the first a letter or a digit, without '..'"
@@ -65,6 +66,20 @@ class Tracking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Block-by-block diagnostics on test images that select nothing; changes no number of a trial."""
+
+    enabled: bool = True
+    """Whether the untrained network and the final model are probed at all."""
+    images: Annotated[int, Ge(4)] = 128
+    """Test images of the probe set, the same for every trial; fewer where the test split has fewer."""
+    epochs: tuple[Annotated[int, Gt(0)], ...] = ()
+    """Finished epochs at which the model is probed besides."""
+    skip_images: Annotated[int, Ge(0)] = 64
+    """Test images on which each block of the final model is skipped once; 0 skips none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A spec file as values; equal for files that mean the same in the same order."""
 
@@ -76,12 +91,15 @@ class SweepSpec:
     exclude: tuple[Mapping[str, tuple[Any, ...]], ...] = ()
     """Rules; a cell goes when all fields of a rule have one of the values given."""
     seeds: tuple[int, ...] = (0,)
+    tune: Tune | None = None
+    """The nuisance axes, and how each cell is searched over them before it is measured."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Fields the file gives, and no other."""
     data: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
+    probe: Probe = Probe()
     question: str = ""
     """Text of the `# Question:` line of the header."""
     source_path: str = field(default="<text>", compare=False, repr=False)
