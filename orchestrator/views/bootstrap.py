@@ -65,4 +65,5 @@ def _draw(tables: Sequence[NDArray[np.float64]], num_draws: int, rng: np.random.
 
 def _counts(size: int, num_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """[draws, size] how often each of `size` things is drawn, as a share."""
-    return rng.multinomial(size, np.full(size, 1.0 / size), size=num_draws) / size
+    drawn = rng.integers(size, size=(num_draws, size)) + size * np.arange(num_draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=num_draws * size).reshape(num_draws, size) / size

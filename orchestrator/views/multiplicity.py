@@ -108,8 +108,8 @@ def probability_of_improvement(a: Sequence[float], b: Sequence[float], level: fl
     def excess(true: float) -> float:
         return abs(seen - true) - factor * math.sqrt(_mann_whitney_variance(true, len(a), len(b)))
 
-    low = 0.0 if seen == 0.0 or excess(0.0) <= 0.0 else float(brentq(excess, 0.0, seen))
-    high = 1.0 if seen == 1.0 or excess(1.0) <= 0.0 else float(brentq(excess, seen, 1.0))
+    low = 0.0 if seen == 0.0 else float(brentq(excess, 0.0, seen * (1.0 - 1e-9)))
+    high = 1.0 if seen == 1.0 else float(brentq(excess, seen + (1.0 - seen) * 1e-9, 1.0))
     return Improvement(probability=seen, low=low, high=high, num_pairs=len(a) * len(b))
 
 

@@ -64,7 +64,7 @@ def score_images(is_correct: ArrayLike, seeds: Sequence[int] | None = None, test
     0.625
     """
     bits = np.asarray(is_correct)
-    if bits.ndim != 2 or bits.size == 0 or not np.isin(bits, (0, 1)).all():
+    if bits.ndim != 2 or bits.size == 0 or (bits.dtype != bool and not np.isin(bits, (0, 1)).all()):
         raise ValueError(f"is_correct must be [seeds, images] of 0 and 1, got shape {bits.shape} of {bits.dtype}")
     bits = bits.astype(bool)
     return Replicates(_name_rows(seeds, len(bits)), bits.mean(axis=1), bits, test_set)

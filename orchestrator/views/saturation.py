@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from orchestrator.views.curve_fits import (
     MIN_SEEDS_FOR_INTERVALS,
@@ -181,7 +181,7 @@ def _seeds_needed(gain: Estimate, margin: float, level: float, power: float = 0.
         return MIN_SEEDS_FOR_INTERVALS
     spread = gain.seed_part * gain.num_seeds
     for n in range(2, MOST_SEEDS + 1):
-        reach = float(student_t.ppf(level, n - 1)) + float(student_t.ppf(power, n - 1))
+        reach = float(stdtrit(n - 1, level) + stdtrit(n - 1, power))
         if reach * (spread / n + gain.image_part) ** 0.5 < margin:
             return n
     return None

@@ -30,13 +30,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
-from scipy.stats import t as student_t
+from scipy.special import chdtri, stdtr, stdtrit
 
 from orchestrator.views.replicates import Replicates
 
 SEED_AND_IMAGE = "seed x image"
 SEEDS_ONLY = "seeds only"
+ROUNDING = 1e-12
+"""Accuracies that differ by less are equal."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Estimate:
         """One-sided confidence bound; None where there is no interval."""
         if self.se is None or self.df is None:
             return None
-        reach = float(student_t.ppf(level, self.df)) * self.se
+        reach = float(stdtrit(self.df, level)) * self.se
         return self.value + (reach if is_upper else -reach)
 
     def one_sided_p(self, *, of_more_than: float = 0.0) -> float | None:
@@ -157,7 +158,7 @@ def contrast(cells: Sequence[Replicates], weights: Sequence[float], level: float
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     by_seed = [table.mean(axis=1) for table in tables]
-    seed_parts = [float(rows.var(ddof=1)) / len(rows) if len(rows) > 1 else None for rows in by_seed]
+    seed_parts = [_spread(rows) / len(rows) if len(rows) > 1 else None for rows in by_seed]
     return _estimate(
         value=math.fsum(float(rows.mean()) for rows in by_seed),
         seed_parts=seed_parts,
@@ -197,7 +198,7 @@ def _estimate(
         seed_part = math.fsum(known)
         se = math.sqrt(seed_part + image_part)
         df = degrees_of_freedom(known, counts, image_part, num_images)
-        reach = float(student_t.ppf((1.0 + level) / 2.0, df)) * se
+        reach = float(stdtrit(df, (1.0 + level) / 2.0)) * se
         p = min(1.0, 2.0 * _tail(abs(value), se, df))
     return Estimate(
         value=value,
@@ -225,7 +226,7 @@ def degrees_of_freedom(
         seed_parts: variance of the mean over each set of seeds.
         counts: number of seeds in each, at least 2.
     """
-    quartiles = [part * (n - 1) / float(chi2.ppf(0.25, n - 1)) for part, n in zip(seed_parts, counts, strict=True)]
+    quartiles = [part * (n - 1) / float(chdtri(n - 1, 0.75)) for part, n in zip(seed_parts, counts, strict=True)]
     if image_part == 0.0:
         quartiles = list(seed_parts)  # Student's and Welch's own, which need no help
     spread = math.fsum(part**2 / (n - 1) for part, n in zip(quartiles, counts, strict=True))
@@ -237,8 +238,8 @@ def degrees_of_freedom(
 def _tail(distance: float, se: float, df: float) -> float:
     """Probability beyond `distance`; without spread, any distance is certain."""
     if se == 0.0:
-        return 0.0 if distance > 0.0 else 0.5 if distance == 0.0 else 1.0
-    return float(student_t.sf(distance / se, df))
+        return 0.5 if abs(distance) <= ROUNDING else 0.0 if distance > 0.0 else 1.0
+    return float(stdtr(df, -distance / se))
 
 
 def _group_by_seeds(cells: Sequence[Replicates], weights: Sequence[float]) -> list[list[tuple[float, Replicates]]]:
@@ -279,8 +280,15 @@ def _image_part(tables: Sequence[NDArray[np.float64]]) -> float:
     return max(spread - noise, 0.0) / len(tables[0][0])
 
 
+def _spread(rows: NDArray[np.float64]) -> float:
+    """Variance over seeds; 0 where they differ by rounding alone."""
+    return 0.0 if float(np.ptp(rows)) <= ROUNDING else float(rows.var(ddof=1))
+
+
 def _noise(y: NDArray[np.float64]) -> float:
     """Mean square of what neither the seed nor the image explains."""
-    n, m = len(y), y[0].size
-    rest = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
-    return float(np.vdot(rest, rest) / ((n - 1) * (m - 1)))
+    n, m = len(y), len(y[0])
+    centred = y - y.mean()
+    rows, columns = centred.mean(axis=1), centred.mean(axis=0)
+    squares = float(np.vdot(centred, centred)) - m * float(rows @ rows) - n * float(columns @ columns)
+    return max(squares, 0.0) / ((n - 1) * (m - 1))
