@@ -35,6 +35,12 @@ SIMILARITY_KINDS: Mapping[str, str] = {
     "centred": "cosine after the column's mean is taken away",
     "shuffled": "raw cosine with the images of one block permuted: what unrelated maps of equal sharpness give",
 }
+SIMILAR_ABOVE = 0.9
+"""Raw cosine above which a column of one block is similar to that of another."""
+SIMILAR_SHARE = 0.9
+"""Share of similar columns above which a block is similar."""
+NUM_NEAREST = 3
+"""Blocks before a block that the rule `nearest` looks at; the first blocks have fewer."""
 SIMILAR_BLOCK_RULES: Mapping[str, str] = {
     "adjacent": "more than 90 % of a block's columns have a cosine above 0.9 with the block before it",
     "nearest": "more than 90 % of a block's columns have a cosine above 0.9 with every one of the 3 blocks before it",

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 SCHEMA = 1
 """Version of the files below; raised when a reader of the old ones would misread the new."""
@@ -81,7 +81,7 @@ class TrialRecord:
 
     trial_id: str
     state: State
-    """COMPLETE or DIVERGED."""
+    """COMPLETE, DIVERGED or, of a search trial, PRUNED."""
     trial: Mapping[str, Any]
     """`Trial.canonical()`."""
     num_params: int
@@ -93,20 +93,24 @@ class TrialRecord:
     """Of the final model."""
     test_loss: float | None
     test_acc: float | None
-    """Of the final model, computed once; None when diverged."""
+    """Of the final model, computed once; None when diverged or pruned."""
     num_test_images: int
     weights_sha256: str | None
-    """Of the final weights file; None when diverged."""
+    """Of the final weights file; None when diverged or pruned."""
     diverged: str | None
     """What was seen, for a DIVERGED trial."""
     wall_time_s: float
     """Seconds over all attempts that led here, starts included."""
     train_time_s: float
-    """Seconds in epochs."""
+    """Seconds in epochs; probes are none of them."""
     peak_memory_mib: float
     """Peak of the device's memory, or of the process on a CPU."""
     num_attempts: int
     provenance: Provenance
+    probe_time_s: float | None = None
+    """Seconds in probes, skipped blocks not counted; None for a trial that was not probed."""
+    skip_time_s: float | None = None
+    """Seconds in skipping each block once; None for a trial that was not probed."""
     schema: int = SCHEMA
 
     def numbers(self) -> dict[str, Any]:
@@ -152,7 +156,7 @@ class Attempt:
     """None while it runs, or when it was killed."""
     wall_time_s: float | None = None
     outcome: str | None = None
-    """COMPLETE, DIVERGED, STOPPED or FAIL."""
+    """COMPLETE, DIVERGED, PRUNED, STOPPED or FAIL."""
     error: str | None = None
     """The message of a failure, for people."""
     traceback: str | None = None
@@ -168,6 +172,10 @@ class SweepMember:
     seed: int
     axes: Mapping[str, Any]
     """Scientific axis to value; None where a conditional axis does not apply."""
+    phase: Literal["tune", "measure"] = "measure"
+    """`tune`: it helped to choose its cell's nuisance values, and no mean holds it."""
+    proposal: int | None = None
+    """Number of the proposal it tries, the first one that has this trial; None for a measured trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +186,23 @@ class SweepIndex:
     axes: tuple[str, ...]
     """Names of the scientific axes in the order of the spec."""
     members: tuple[SweepMember, ...]
+    """The measured trials; of a sweep with `tune:`, those of the cells that are chosen for."""
+    search: tuple[SweepMember, ...] = ()
+    """The search trials that are known so far, each once."""
+    num_pending: int = 0
+    """Measured trials whose ids are known when the search of their cell is over."""
+    num_search_pending: int = 0
+    """Search trials whose ids are known when earlier batches of their cell are over."""
     question: str = ""
     """The `# Question:` of the spec's header."""
     schema: int = SCHEMA
 
+    @property
+    def all_members(self) -> tuple[SweepMember, ...]:
+        """Search trials first, as they run."""
+        return (*self.search, *self.members)
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SweepIndex:
-        members = tuple(SweepMember(**member) for member in content["members"])
-        return cls(**{**content, "axes": tuple(content["axes"]), "members": members})
+        members = {name: tuple(SweepMember(**m) for m in content.get(name, ())) for name in ("members", "search")}
+        return cls(**{**content, "axes": tuple(content["axes"]), **members})

@@ -16,6 +16,7 @@ from orchestrator.durable import is_held, read_sealed_json
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
+from orchestrator.tuned import TunedSweep
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class TrialFolder:
     @property
     def predictions_file(self) -> Path:
         return self.path / "predictions.npz"
+
+    @property
+    def probes_file(self) -> Path:
+        """The diagnostics of `probe_catalog`, of every probed moment."""
+        return self.path / "probes.npz"
+
+    @property
+    def probes(self) -> Path:
+        """A file a probed moment while the trial is trained."""
+        return self.path / "probes"
 
     @property
     def checkpoints(self) -> Path:
@@ -149,6 +160,11 @@ class SweepFolder:
         return self.path / "trials.json"
 
     @property
+    def tuned_file(self) -> Path:
+        """What the search of a spec with `tune:` proposed, found and chose (`TunedSweep`)."""
+        return self.path / "tuned.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "lock"
 
@@ -165,6 +181,20 @@ class SweepFolder:
     @property
     def report(self) -> Path:
         return self.path / "report"
+
+    def read_tuned(self) -> TunedSweep | None:
+        """What was searched, None for a sweep that was not.
+
+        Raises:
+            ResultsError: the file is damaged or written by a newer version.
+        """
+        if not self.tuned_file.exists():
+            return None
+        content = read_sealed_json(self.tuned_file)
+        try:
+            return TunedSweep.from_json(content)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ResultsError(f"{self.tuned_file} does not say what was tuned: {error}") from error
 
     def read_index(self) -> SweepIndex:
         """The sweep's cells.

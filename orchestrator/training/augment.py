@@ -54,13 +54,18 @@ def train_batches(
     return read_batches(reader, epoch, rows, num_workers)
 
 
-def eval_batches(split: Split, dataset: Dataset, trial: Trial, *, num_workers: int = 0) -> Iterator[Batch]:
+def eval_batches(
+    split: Split, dataset: Dataset, trial: Trial, *, num_workers: int = 0, batch_size: int | None = None
+) -> Iterator[Batch]:
     """Every image of `split` once, in order, without augmentation; batches as `train_batches` gives them.
+
+    Args:
+        batch_size: images of a batch; those of the recipe where it is None.
 
     Raises:
         DataError: an image cannot be read; the message names it.
     """
-    rows = torch.arange(len(split)).split(trial.train.batch_size)
+    rows = torch.arange(len(split)).split(batch_size or trial.train.batch_size)
     if _has_size(split, trial.model.img_size):
         return ((_normalise(_pixels(split, part), dataset), _labels(split, part)) for part in rows)
     return read_batches(ImageReader(split, _format(dataset, trial), None, trial.seed), 0, rows, num_workers)

@@ -18,12 +18,16 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from orchestrator.errors import DivergedError, StoppedError
+from orchestrator.grids.sweep_spec import Probe
 from orchestrator.models import build_model, check_model
+from orchestrator.models.vit import VisionTransformer
 from orchestrator.record import EpochMetrics
 from orchestrator.seeding import stream_seed
 from orchestrator.training.augment import eval_batches, steps_per_epoch, train_batches
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
 from orchestrator.training.data import Split, load_data
+from orchestrator.training.probe_store import ProbeStore
+from orchestrator.training.probing import Prober
 from orchestrator.training.randomness import seeded_globals
 from orchestrator.training.recipe import build_mixup, build_optimizer, build_scheduler
 from orchestrator.trial import Trial
@@ -56,6 +60,8 @@ class Settings:
     compile: bool = False
     num_loader_workers: int = 0
     code_fingerprint: str = ""
+    probe: Probe | None = None
+    """What is probed and when; None probes nothing."""
 
 
 def never_stop() -> bool:
@@ -67,6 +73,7 @@ def train(
     *,
     settings: Settings | None = None,
     checkpoints: CheckpointStore | None = None,
+    probes: ProbeStore | None = None,
     start_from: Checkpoint | None = None,
     should_stop: Callable[[], bool] = never_stop,
 ) -> Generator[EpochMetrics, None, Outcome]:
@@ -76,6 +83,7 @@ def train(
     epoch, and at a stop.
 
     Args:
+        probes: where probed moments go; None probes nothing.
         start_from: go on from this checkpoint instead of from the start; epochs it holds are not yielded again.
         should_stop: asked before every optimizer step.
 
@@ -85,11 +93,12 @@ def train(
         StoppedError: `should_stop` said so; the state is in a checkpoint.
         DataError: the dataset is missing or an image is broken.
     """
-    trainer = Trainer(trial, settings or Settings(), checkpoints, should_stop)
+    trainer = Trainer(trial, settings or Settings(), checkpoints, should_stop, probes)
     if start_from is not None:
         trainer.restore(start_from)
     num_epochs = trial.train.epochs + trial.train.cooldown_epochs
     while trainer.progress.epoch < num_epochs:
+        trainer.probe()
         yield trainer.run_epoch()
     return trainer.finish()
 
@@ -98,7 +107,12 @@ class Trainer:
     """One trial in training: model, optimizer, schedule and progress."""
 
     def __init__(
-        self, trial: Trial, settings: Settings, checkpoints: CheckpointStore | None, should_stop: Callable[[], bool]
+        self,
+        trial: Trial,
+        settings: Settings,
+        checkpoints: CheckpointStore | None,
+        should_stop: Callable[[], bool],
+        probes: ProbeStore | None = None,
     ) -> None:
         self.trial, self.settings, self.checkpoints, self.should_stop = trial, settings, checkpoints, should_stop
         self.started = time.monotonic()
@@ -124,17 +138,26 @@ class Trainer:
             code_fingerprint=settings.code_fingerprint,
         )  # fmt: skip
         self.last_checkpoint = time.monotonic()
+        self.prober: Prober | None = None
+        if probes is not None and settings.probe is not None and settings.probe.enabled:
+            self.prober = Prober(trial, settings.probe, probes, self.data, self.device)
 
     @property
-    def evaluated(self) -> nn.Module:
+    def evaluated(self) -> VisionTransformer:
         """The weights that are measured: the moving average where one is kept."""
-        return self.average.module if self.average is not None else self.model
+        weights: VisionTransformer = self.average.module if self.average is not None else self.model
+        return weights
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`."""
         checkpoint.restore(self.model, self.optimizer, self._average_module())
         self.progress = replace(checkpoint.progress, code_fingerprint=self.settings.code_fingerprint)
         self.started = time.monotonic() - self.progress.wall_time_s
+
+    def probe(self) -> None:
+        """Probe what is due before the next epoch; its time is none of the training's."""
+        if self.prober is not None:
+            self.prober.before_epoch(self.progress, self.evaluated)
 
     def run_epoch(self) -> EpochMetrics:
         """Train what is left of the epoch, evaluate, commit a checkpoint."""
@@ -185,6 +208,8 @@ class Trainer:
     def finish(self) -> Outcome:
         """Evaluate the final model; the only place that looks at the test split."""
         test_loss, test_acc, is_correct = self._evaluate(self.data.test)
+        if self.prober is not None:
+            self.prober.final(self.evaluated, self.progress.epoch)
         last = self.progress.rows[-1]
         return Outcome(
             num_epochs=self.progress.epoch,

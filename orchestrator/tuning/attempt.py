@@ -28,6 +28,7 @@ from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
 from orchestrator.training.device import device_name, peak_memory_mib, pick_device
 from orchestrator.training.loop import Outcome, Settings, train
+from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import RunSettings, TrialEnded, dataset_key
 
@@ -72,11 +73,13 @@ def _attempt(trial: Trial, folder: TrialFolder, settings: RunSettings) -> Genera
         try:
             _check_code(start_from, folder, settings)
             outcome = yield from _train(trial, folder, settings, store, start_from)
-            record = _record(trial, attempt, settings, outcome=outcome)
+            record = _record(trial, attempt, settings, _stack_probes(folder), outcome=outcome)
             _commit(folder, store, record, outcome)
             end("COMPLETE")
         except DivergedError as error:
-            record = _record(trial, attempt, settings, diverged=error, folder=folder, began=began)
+            record = _record(
+                trial, attempt, settings, _stack_probes(folder), diverged=error, folder=folder, began=began
+            )
             durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
             end("DIVERGED", str(error))
         except StoppedError as error:
@@ -135,8 +138,10 @@ def _train(
             compile=settings.compile,
             num_loader_workers=max(0, int(settings.cpus) - 1),
             code_fingerprint=provenance.code_fingerprint(),
+            probe=settings.probe,
         ),
         checkpoints=store,
+        probes=ProbeStore(folder.probes),
         start_from=start_from,
         should_stop=_stop_check(settings.stop_file),
     )
@@ -159,12 +164,24 @@ def _commit(folder: TrialFolder, store: CheckpointStore, record: TrialRecord, ou
     durable.write_bytes(folder.predictions_file, buffer.getvalue())
     durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
     store.keep_only_final()
+    ProbeStore(folder.probes).remove()
+
+
+def _stack_probes(folder: TrialFolder) -> tuple[float, float] | None:
+    """Write `probes.npz`; the seconds its probes and skipped blocks took, or None where nothing was probed."""
+    moments = ProbeStore(folder.probes).moments()
+    if not moments:
+        return None
+    stacked = stack_moments(moments)
+    durable.write_bytes(folder.probes_file, npz_bytes(stacked))
+    return float(stacked["probe_time_s"].sum()), float(stacked["skip_time_s"].sum())
 
 
 def _record(
     trial: Trial,
     attempt: Attempt,
     settings: RunSettings,
+    probe_times_s: tuple[float, float] | None,
     *,
     outcome: Outcome | None = None,
     diverged: DivergedError | None = None,
@@ -199,6 +216,8 @@ def _record(
         peak_memory_mib=peak_memory_mib("cpu" if attempt.device.startswith("cpu") else "cuda"),
         num_attempts=attempt.number,
         provenance=_provenance(trial, attempt, settings),
+        probe_time_s=probe_times_s[0] if probe_times_s else None,
+        skip_time_s=probe_times_s[1] if probe_times_s else None,
     )
 
 

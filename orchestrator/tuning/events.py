@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.grids.sweep_spec import Probe
 from orchestrator.record import EpochMetrics, State, TrialRecord
 from orchestrator.trial import Trial
 
@@ -50,6 +51,8 @@ class RunSettings:
     gpus: float = 0
     compile: bool = False
     allow_code_change: bool = False
+    probe: Probe | None = None
+    """What is probed and when; None probes nothing."""
     address: str | None = None
     """A Ray cluster; None starts Ray on this machine."""
     command: str = ""

@@ -180,6 +180,7 @@ def _settings(
         cpus=spec.resources.cpus,
         gpus=spec.resources.gpus,
         compile=spec.resources.compile,
+        probe=spec.probe,
         allow_code_change=options.allow_code_change,
         address=options.address,
         command=options.command,
@@ -220,7 +221,9 @@ def _forget(results: ResultsDir, trial: Trial) -> None:
     """Make a finished trial work to do again; what its attempts said stays."""
     folder = results.trial(trial.trial_id)
     folder.record_file.unlink(missing_ok=True)
-    durable.remove_folder(folder.checkpoints)
+    folder.probes_file.unlink(missing_ok=True)
+    for made_in_training in (folder.checkpoints, folder.probes):
+        durable.remove_folder(made_in_training)
 
 
 def _write_snapshot(folder: SweepFolder, spec: SweepSpec, index: SweepIndex) -> None:
