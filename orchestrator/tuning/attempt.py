@@ -20,17 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator import cost, durable, provenance
+from orchestrator import durable, provenance
 from orchestrator.errors import ChangedCodeError, DivergedError, OrchestratorError, StoppedError
-from orchestrator.models import count_on_meta
-from orchestrator.record import Attempt, EpochMetrics, Provenance, State, TrialRecord
+from orchestrator.record import Attempt, EpochMetrics, State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
-from orchestrator.training.device import device_name, peak_memory_mib, pick_device
+from orchestrator.training.device import device_name, pick_device
 from orchestrator.training.loop import Outcome, Settings, train
 from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.events import RunSettings, TrialEnded
+from orchestrator.tuning.pruning import PrunedError, check_goes_on
+from orchestrator.tuning.trial_record import complete_record, ended_record
 
 log = logging.getLogger("orchestrator")
 
@@ -73,15 +74,16 @@ def _attempt(trial: Trial, folder: TrialFolder, settings: RunSettings) -> Genera
         try:
             _check_code(start_from, folder, settings)
             outcome = yield from _train(trial, folder, settings, store, start_from)
-            record = _record(trial, attempt, settings, _stack_probes(folder), outcome=outcome)
+            record = complete_record(trial, attempt, settings, outcome, _stack_probes(folder))
             _commit(folder, store, record, outcome)
             end("COMPLETE")
-        except DivergedError as error:
-            record = _record(
-                trial, attempt, settings, _stack_probes(folder), diverged=error, folder=folder, began=began
-            )
+        except (DivergedError, PrunedError) as error:
+            rows, spent_s = folder.read_metrics(), time.monotonic() - began
+            record = ended_record(trial, attempt, settings, error, rows, spent_s, _stack_probes(folder))
             durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
-            end("DIVERGED", str(error))
+            end(record.state, str(error))
+            if record.state is State.PRUNED:
+                durable.remove_folder(folder.checkpoints)
         except StoppedError as error:
             end("STOPPED", str(error))
             return TrialEnded(trial.trial_id, State.WAITING)
@@ -131,6 +133,8 @@ def _train(
     """Train, mirroring each row into `metrics.jsonl`; rows come from the checkpoint where one is gone on from."""
     rows = start_from.progress.rows if start_from else ()
     durable.write_text(folder.metrics_file, "".join(_line(row) + "\n" for row in rows))
+    rule = settings.prune.get(trial.trial_id, {})
+    check_goes_on(rule, rows)
     run = train(
         trial,
         settings=Settings(
@@ -154,6 +158,7 @@ def _train(
         durable.append_line(folder.metrics_file, _line(row))
         log.info("epoch %d: %s", row.epoch, _line(row))
         yield row
+        check_goes_on(rule, (row,))
 
 
 def _commit(folder: TrialFolder, store: CheckpointStore, record: TrialRecord, outcome: Outcome) -> None:
@@ -175,72 +180,6 @@ def _stack_probes(folder: TrialFolder) -> tuple[float, float] | None:
     stacked = stack_moments(moments)
     durable.write_bytes(folder.probes_file, npz_bytes(stacked))
     return float(stacked["probe_time_s"].sum()), float(stacked["skip_time_s"].sum())
-
-
-def _record(
-    trial: Trial,
-    attempt: Attempt,
-    settings: RunSettings,
-    probe_times_s: tuple[float, float] | None,
-    *,
-    outcome: Outcome | None = None,
-    diverged: DivergedError | None = None,
-    folder: TrialFolder | None = None,
-    began: float = 0.0,
-) -> TrialRecord:
-    num_params, flops = _counts(trial)
-    if outcome is not None:
-        num_epochs, val_loss, val_acc = outcome.num_epochs, outcome.val_loss, outcome.val_acc
-        wall_time_s, train_time_s = outcome.progress.wall_time_s, outcome.progress.train_time_s
-    else:
-        assert folder is not None
-        rows = folder.read_metrics()
-        num_epochs, val_loss, val_acc = len(rows), None, None
-        wall_time_s, train_time_s = time.monotonic() - began, sum(row.wall_time_s for row in rows)
-    return TrialRecord(
-        trial_id=trial.trial_id,
-        state=State.DIVERGED if outcome is None else State.COMPLETE,
-        trial=trial.canonical(),
-        num_params=num_params,
-        flops=flops,
-        num_epochs=num_epochs,
-        val_loss=val_loss,
-        val_acc=val_acc,
-        test_loss=outcome.test_loss if outcome else None,
-        test_acc=outcome.test_acc if outcome else None,
-        num_test_images=len(outcome.is_correct) if outcome else 0,
-        weights_sha256=durable.sha256(outcome.weights) if outcome else None,
-        diverged=str(diverged) if diverged else None,
-        wall_time_s=wall_time_s,
-        train_time_s=train_time_s,
-        peak_memory_mib=peak_memory_mib("cpu" if attempt.device.startswith("cpu") else "cuda"),
-        num_attempts=attempt.number,
-        provenance=_provenance(trial, attempt, settings),
-        probe_time_s=probe_times_s[0] if probe_times_s else None,
-        skip_time_s=probe_times_s[1] if probe_times_s else None,
-    )
-
-
-def _provenance(trial: Trial, attempt: Attempt, settings: RunSettings) -> Provenance:
-    return Provenance(
-        git_commit=settings.git_commit,
-        git_dirty=settings.git_dirty,
-        code_fingerprint=attempt.code_fingerprint,
-        versions=attempt.versions,
-        device=attempt.device,
-        host=attempt.host,
-        command=settings.command,
-        data_fingerprint=settings.data_fingerprints[dataset_key(trial)],
-        executor=settings.executor,
-        started_at=attempt.started_at,
-        ended_at=provenance.utc_now(),
-    )
-
-
-def _counts(trial: Trial) -> tuple[int, int]:
-    if cost.is_closed_form(trial):
-        return cost.num_params(trial), cost.flops(trial)
-    return count_on_meta(trial)
 
 
 def _check_code(start_from: Checkpoint | None, folder: TrialFolder, settings: RunSettings) -> None:

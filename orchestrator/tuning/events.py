@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.grids.sweep_spec import Probe
 from orchestrator.record import EpochMetrics, State, TrialRecord
 from orchestrator.trial import Trial
+from orchestrator.tuning.pruning import PruneRule
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class TrialEnded:
 
     trial_id: str
     state: State
-    """COMPLETE, DIVERGED or FAIL; WAITING when it was stopped with a checkpoint."""
+    """COMPLETE, DIVERGED, PRUNED or FAIL; WAITING when it was stopped with a checkpoint."""
     record: TrialRecord | None = None
-    """For COMPLETE and DIVERGED."""
+    """For COMPLETE, DIVERGED and PRUNED."""
     error: str | None = None
     """For FAIL, one line for people."""
 
@@ -53,6 +54,8 @@ class RunSettings:
     allow_code_change: bool = False
     probe: Probe | None = None
     """What is probed and when; None probes nothing."""
+    prune: Mapping[str, PruneRule] = field(default_factory=dict)
+    """What a search trial is held against, by trial_id; a trial that is not named is trained to its end."""
     address: str | None = None
     """A Ray cluster; None starts Ray on this machine."""
     command: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import provenance
@@ -15,6 +15,7 @@ from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 
 DAMAGED = "trained again"
+NEW = "new"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Standing:
 
     @property
     def is_finished(self) -> bool:
-        return self.state in (State.COMPLETE, State.DIVERGED)
+        return self.state in (State.COMPLETE, State.DIVERGED, State.PRUNED)
 
 
 def survey(grid: Grid, results: ResultsDir, name: str) -> tuple[Standing, ...]:
@@ -39,7 +40,15 @@ def survey(grid: Grid, results: ResultsDir, name: str) -> tuple[Standing, ...]:
     earlier = _earlier_members(results, name)
     current = {trial.trial_id for trial in grid.trials}
     axes_of = {trial.trial_id: dict(cell.axes) for cell in grid.cells for trial in cell.trials}
-    return tuple(_standing(trial, results, earlier, current, axes_of[trial.trial_id]) for trial in grid.trials)
+
+    def standing(trial: Trial) -> Standing:
+        found = standing_of(trial, results)
+        before = earlier.get((_axes_key(axes_of[trial.trial_id]), trial.seed))
+        if found.note != NEW or before is None or before.trial_id in current:
+            return found
+        return replace(found, note="changed: " + _difference(before, trial, results))
+
+    return tuple(standing(trial) for trial in grid.trials)
 
 
 def notices(standings: Sequence[Standing]) -> list[str]:
@@ -53,23 +62,31 @@ def notices(standings: Sequence[Standing]) -> list[str]:
     return damaged
 
 
-def build_index(spec: SweepSpec, grid: Grid) -> SweepIndex:
-    """What the sweep's folder says about its members."""
+def build_index(spec: SweepSpec, grid: Grid, search: Sequence[SweepMember] = (), num_unknown: int = 0) -> SweepIndex:
+    """What the sweep's folder says about its members.
+
+    Args:
+        search: the search trials that are known.
+        num_unknown: search trials that are not proposed yet.
+    """
     members = tuple(
-        SweepMember(trial_id=trial.trial_id, cell_id=trial.cell_id, seed=trial.seed, axes=dict(cell.axes))
+        SweepMember(trial_id=trial.trial_id, cell_id=cell.cell_id, seed=trial.seed, axes=dict(cell.axes))
         for cell in grid.cells
         for trial in cell.trials
     )
-    return SweepIndex(name=spec.name, axes=tuple(grid.axes), members=members, question=spec.question)
+    return SweepIndex(
+        name=spec.name,
+        axes=tuple(grid.axes),
+        members=members,
+        search=tuple(search),
+        num_pending=sum(len(spec.seeds) for cell in grid.cells if not cell.trials),
+        num_search_pending=num_unknown,
+        question=spec.question,
+    )
 
 
-def _standing(
-    trial: Trial,
-    results: ResultsDir,
-    earlier: Mapping[tuple[str, int], SweepMember],
-    current: set[str],
-    axes: Mapping[str, Any],
-) -> Standing:
+def standing_of(trial: Trial, results: ResultsDir) -> Standing:
+    """Where one trial stands, by itself."""
     folder = results.trial(trial.trial_id)
     try:
         record = folder.read_record()
@@ -83,10 +100,7 @@ def _standing(
         return Standing(trial, state, None, f"failed: {folder.read_attempts()[-1].error}")
     if folder.num_attempts() > 0:
         return Standing(trial, State.WAITING, None, f"interrupted after {len(folder.read_metrics())} epochs")
-    before = earlier.get((_axes_key(axes), trial.seed))
-    if before is not None and before.trial_id not in current:
-        return Standing(trial, state, None, "changed: " + _difference(before, trial, results))
-    return Standing(trial, state, None, "new")
+    return Standing(trial, state, None, NEW)
 
 
 def _earlier_members(results: ResultsDir, name: str) -> dict[tuple[str, int], SweepMember]:
