@@ -11,16 +11,15 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from orchestrator import __version__
+from orchestrator.cli_options import json_option, results_option, run_options
 from orchestrator.errors import OrchestratorError, SpecError, StoppedError
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,50 +38,6 @@ def cli() -> None:
     3 environment (data, disk, cluster); 4 another run holds the sweep;
     130/143 stopped by a signal with everything saved.
     """
-
-
-def results_option(function: F) -> F:
-    return click.option(
-        "--results",
-        type=click.Path(path_type=Path),
-        envvar="ORCH_RESULTS",
-        default="results",
-        show_default=True,
-        metavar="DIR",
-        help="Results root; ORCH_RESULTS sets it too.",
-    )(function)
-
-
-def json_option(function: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(function)
-
-
-def run_options(function: F) -> F:
-    """What `run` and `resume` share."""
-    for option in reversed(
-        [
-            click.option(
-                "--executor",
-                type=click.Choice(["ray_tune", "serial"]),
-                default="ray_tune",
-                show_default=True,
-                help="Ray Tune in parallel, or a for loop in this process.",
-            ),
-            click.option(
-                "--address",
-                metavar="ADDRESS",
-                help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto; RAY_ADDRESS too.",
-            ),
-            click.option("--retry-failed", is_flag=True, help="Train trials again that failed."),
-            click.option("--retrain-changed", is_flag=True, help="Replace finished trials that other code trained."),
-            click.option("--allow-code-change", is_flag=True, help="Go on inside half-trained trials with this code."),
-            click.option("--yes", is_flag=True, help="Start a very large grid without asking."),
-            results_option,
-            json_option,
-        ]
-    ):
-        function = option(function)
-    return function
 
 
 SPEC = click.argument("spec", type=click.Path(path_type=Path))
@@ -172,6 +127,31 @@ def report(sweep: str, results: Path, as_json: bool) -> None:
     from orchestrator.cli_views import make_report
 
     make_report(sweep, results, as_json)
+
+
+@cli.command()
+@click.argument("sweep")
+@click.option(
+    "--rows",
+    type=click.Choice(["trials", "epochs", "blocks"]),
+    default="trials",
+    show_default=True,
+    help="What a row is; blocks are rows of the diagnostics.",
+)
+@click.option("--format", "kind", type=click.Choice(["parquet", "csv"]), help="As the output is named; else parquet.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file; - is stdout. By default SWEEP.ROWS.FORMAT in the sweep's folder.",
+)
+@results_option
+@json_option
+def export(sweep: str, rows: str, kind: str | None, output: Path | None, results: Path, as_json: bool) -> None:
+    """Write SWEEP as one tidy table, Parquet or CSV."""
+    from orchestrator.cli_views import export_sweep
+
+    export_sweep(sweep, rows, kind, output, results, as_json)
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""`orch report`, `ui` and `sync`: records in; the page, the dashboard, the mirror out."""
+"""`orch report`, `export`, `ui` and `sync`: records in; the page, a table, the dashboard, the mirror out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from orchestrator.cli_place import check_root, find_sweep
+from orchestrator.errors import UsageError
 from orchestrator.results import ResultsDir
 
 
@@ -30,6 +32,38 @@ def make_report(place: str, results: Path, as_json: bool) -> None:
         click.echo(json.dumps(paths, indent=2))
     else:
         click.echo(str(report.path))
+
+
+def export_sweep(place: str, rows: Any, kind: Any, output: Path | None, results: Path, as_json: bool) -> None:
+    """Write one tidy table of the sweep, to a file or to stdout."""
+    from orchestrator.durable import write_bytes
+    from orchestrator.views.export import choose_format, export_frame, read_rows
+
+    root, name = find_sweep(place, results)
+    is_stdout = output == Path("-")
+    chosen = choose_format(None if is_stdout else output, kind)
+    if is_stdout and as_json:
+        raise UsageError("--output - writes the table to stdout, where --json would stand too: leave one of them out")
+    frame = read_rows(root, name, rows)
+    for notice in frame.attrs["notices"]:
+        click.echo(f"warning: {notice}", err=True)
+    content = export_frame(frame, chosen, rows)
+    if is_stdout:
+        click.echo(content, nl=False)
+        return
+    path = output or root.sweep(name).exports / f"{name}.{rows}.{chosen}"
+    write_bytes(path, content)
+    if as_json:
+        told = {
+            "path": str(path),
+            "rows": rows,
+            "format": chosen,
+            "num_rows": len(frame),
+            "columns": list(frame.columns),
+        }
+        click.echo(json.dumps(told, indent=2))
+    else:
+        click.echo(str(path))
 
 
 def serve_dashboard(results: Path, port: int | None, as_json: bool) -> int:

@@ -160,6 +160,11 @@ class SweepFolder:
         return self.path / "trials.json"
 
     @property
+    def exports(self) -> Path:
+        """Tables that `orch export` wrote."""
+        return self.path / "export"
+
+    @property
     def tuned_file(self) -> Path:
         """What the search of a spec with `tune:` proposed, found and chose (`TunedSweep`)."""
         return self.path / "tuned.json"

@@ -106,6 +106,7 @@ MAX_LINES = 300
 TESTED_ELSEWHERE = {
     "__init__.py": "views/test_export.py",
     "__main__.py": "test_packaging.py",
+    "cli_options.py": "test_cli.py",
     "cli_place.py": "test_cli.py",
     "cli_run.py": "test_cli.py",
     "cli_setup.py": "test_cli.py",

@@ -1,0 +1,55 @@
+"""A command of `orch` in; the command with the options that several share out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def results_option(function: F) -> F:
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        envvar="ORCH_RESULTS",
+        default="results",
+        show_default=True,
+        metavar="DIR",
+        help="Results root; ORCH_RESULTS sets it too.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(function)
+
+
+def run_options(function: F) -> F:
+    """What `run` and `resume` share."""
+    for option in reversed(
+        [
+            click.option(
+                "--executor",
+                type=click.Choice(["ray_tune", "serial"]),
+                default="ray_tune",
+                show_default=True,
+                help="Ray Tune in parallel, or a for loop in this process.",
+            ),
+            click.option(
+                "--address",
+                metavar="ADDRESS",
+                help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto; RAY_ADDRESS too.",
+            ),
+            click.option("--retry-failed", is_flag=True, help="Train trials again that failed."),
+            click.option("--retrain-changed", is_flag=True, help="Replace finished trials that other code trained."),
+            click.option("--allow-code-change", is_flag=True, help="Go on inside half-trained trials with this code."),
+            click.option("--yes", is_flag=True, help="Start a very large grid without asking."),
+            results_option,
+            json_option,
+        ]
+    ):
+        function = option(function)
+    return function
