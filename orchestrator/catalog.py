@@ -14,6 +14,8 @@ OPTION_DEFAULTS: Mapping[str, str | float | bool | None] = {
     "reattention_init": "random",
     "reattention_frozen": None,
     "reattention_scale": "none",
+    "neutreno_lambda": 0.6,
+    "value_residual_mix": 0.5,
 }
 """Model fields that only some attentions read, with their defaults. None is a legal value: 'not set'."""
 
@@ -90,6 +92,58 @@ ATTENTIONS: Mapping[str, AttentionInfo] = {
         operator="gamma_h A / sqrt(var_h + eps) V",
         source="control for arXiv 2103.11886",
         option_names=_LAST,
+    ),
+    "talking_heads": AttentionInfo(
+        "talking heads: heads mixed before and after the softmax, without norm",
+        operator="(P_w softmax(P_l QK'/sqrt(K) + c_l) + c_w) V",
+        source="arXiv 2003.02436; CaiT (arXiv 2103.17239) in timm",
+        option_names=_THETA,
+        neutral="reattention_init identity",
+        min_heads=2,
+    ),
+    "temperature": AttentionInfo(
+        "a learned softmax temperature for each head",
+        operator="softmax(QK'/(T_h sqrt(K))) V",
+        source="arXiv 2103.11886, learnable temperature",
+        neutral="its start, T_h = 1",
+    ),
+    "attnscale": AttentionInfo(
+        "AttnScale: a learned weight for each head's map above its mean",
+        operator="(1/N + (1 + w_h)(A - 1/N)) V",
+        source="arXiv 2203.05962",
+        neutral="its start, w_h = 0",
+    ),
+    "featscale": AttentionInfo(
+        "FeatScale: learned weights for the output's mean over tokens and for the rest, channel by channel",
+        operator="O + s mean(O) + t (O - mean(O)), O the output of A V",
+        source="arXiv 2203.05962",
+        neutral="its start, s = t = 0",
+    ),
+    "neutreno": AttentionInfo(
+        "NeuTRENO: pulled towards the values of the first block",
+        operator="A V + lambda (V_first - V)",
+        source="arXiv 2312.00751",
+        option_names=("neutreno_lambda",),
+        neutral="neutreno_lambda 0",
+    ),
+    "value_residual": AttentionInfo(
+        "value residual: values mixed with those of the first block",
+        operator="A (m V_first + (1 - m) V)",
+        source="arXiv 2410.17897",
+        option_names=("value_residual_mix",),
+        neutral="value_residual_mix 0",
+    ),
+    "realformer": AttentionInfo(
+        "RealFormer: logits summed over blocks",
+        operator="softmax(QK'/sqrt(K) + logits of the block before) V",
+        source="arXiv 2012.11747",
+        neutral="depth 1",
+    ),
+    "differential": AttentionInfo(
+        "differential attention, timm's: the difference of two softmax maps, normalised a head",
+        operator="RMSNorm((A_1 - lambda A_2) V) (1 - lambda_init)",
+        source="arXiv 2410.05258; timm",
+        head_dim_multiple=2,
     ),
 }
 

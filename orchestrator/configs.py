@@ -82,6 +82,10 @@ class ModelConfig(_Section):
     """Whether the mixing matrix and its bias keep their start; false is the same as absent."""
     reattention_scale: Literal["none", "head_dim"] | None = None
     """Factor on the re-attended map: none, or head_dim^-0.5 (`transform_scale` of the published code)."""
+    neutreno_lambda: Annotated[float, Ge(0.0)] | None = None
+    """Weight of the pull towards the first block's values; 0 is self-attention."""
+    value_residual_mix: Rate | None = None
+    """Share of the first block's values; 0 is self-attention."""
     attention_source: str | None = None
     """Hash of the source of a user's own attention; set by orch."""
 

@@ -8,15 +8,14 @@ peak of training on a GPU, where self-attention keeps no map. N tokens, D embed_
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from orchestrator.catalog import is_dotted_attention
+from orchestrator.attention_cost import attention_bytes, attention_flops, attention_params
+from orchestrator.catalog import attention_info, is_dotted_attention
 from orchestrator.configs import ModelConfig, TrainConfig
 from orchestrator.trial import Trial
 
 MIB = 2**20
-NO_CLOSED_FORM_MAPS = 3
-"""Maps a user's own attention is taken to keep for its backward pass: softmax, something made of it, the result."""
 
 
 def block_attentions(model: ModelConfig) -> tuple[str, ...]:
@@ -48,7 +47,7 @@ def num_params(trial: Trial) -> int:
     Raises:
         ValueError: the attention has no closed form.
     """
-    attention = sum(_attention_params(trial.model, name) for name in block_attentions(trial.model))
+    attention = sum(attention_params(trial.model, name) for name in block_attentions(trial.model))
     return num_params_outside_attention(trial) + attention
 
 
@@ -64,35 +63,6 @@ def num_params_outside_attention(trial: Trial) -> int:
     return patch_embed + tokens + model.depth * block + classifier
 
 
-def _attention_params(model: ModelConfig, name: str) -> int:
-    dim, heads = model.embed_dim, model.num_heads
-    plain = 3 * dim * dim + (3 * dim if model.qkv_bias else 0) + dim * dim + dim
-    if model.qk_norm:
-        plain += 4 * (dim // heads)
-    theta = 0 if model.reattention_frozen else heads * heads
-    own = {
-        "self": 0,
-        "reattention": theta + _bias_of(theta, heads) + (2 * heads if model.reattention_norm == "batchnorm" else 0),
-        "reattention_ln": theta + 2 * heads,
-        "mix_only": theta + _bias_of(theta, heads),
-        "batchnorm_only": 2 * heads,
-        "centre_only": 0,
-        "gain_only": heads,
-    }
-    return plain + _known(own, name)
-
-
-def _bias_of(theta: int, heads: int) -> int:
-    """A frozen Theta has a frozen bias."""
-    return heads if theta else 0
-
-
-def _known(numbers: Mapping[str, int], name: str) -> int:
-    if name not in numbers:
-        raise ValueError(f"attention {name!r} has no closed form")
-    return numbers[name]
-
-
 def flops(trial: Trial) -> int:
     """FLOPs of one image, forward.
 
@@ -102,36 +72,21 @@ def flops(trial: Trial) -> int:
     model, dim, tokens = trial.model, trial.model.embed_dim, num_tokens(trial.model)
     patch_embed = 2 * (tokens - 1) * trial.data.in_chans * model.patch_size**2 * dim
     mlp = 4 * tokens * dim * num_hidden(model)
-    attention = sum(_attention_flops(model, name) for name in block_attentions(model))
+    attention = sum(attention_flops(model, name, tokens) for name in block_attentions(model))
     return patch_embed + model.depth * mlp + attention + 2 * dim * trial.data.num_classes
 
 
-def _attention_flops(model: ModelConfig, name: str) -> int:
-    dim, heads, tokens = model.embed_dim, model.num_heads, num_tokens(model)
-    plain = 8 * tokens * dim * dim + 4 * tokens * tokens * dim
-    mixing = 2 * heads * heads * tokens * tokens
-    num_mixings = {
-        "self": 0,
-        "reattention": 1,
-        "reattention_ln": 1,
-        "mix_only": 1,
-        "batchnorm_only": 0,
-        "centre_only": 0,
-        "gain_only": 0,
-    }
-    return plain + _known(num_mixings, name) * mixing
-
-
 def matched_embed_dim(trial: Trial, reference: Trial, count: Callable[[Trial], int] = num_params) -> int:
-    """The width, a multiple of `num_heads`, at which `trial` has nearest as many parameters as `reference`.
+    """The width at which `trial` has nearest as many parameters as `reference`.
 
-    A tie goes to the smaller width. `count` replaces the closed form for an attention without one; it has to grow with
-    the width.
+    It is a multiple of `num_heads`, or of twice that where the attention halves its heads. A tie goes to the smaller
+    width. `count` replaces the closed form for an attention without one; it has to grow with the width.
     """
-    target, heads = count(reference), trial.model.num_heads
+    target = count(reference)
+    step = trial.model.num_heads * attention_info(trial.model.attention).head_dim_multiple
 
-    def count_at(channels: int) -> int:
-        return count(with_embed_dim(trial, channels * heads))
+    def count_at(num_steps: int) -> int:
+        return count(with_embed_dim(trial, num_steps * step))
 
     too_many = 1
     while count_at(too_many) < target:
@@ -141,9 +96,9 @@ def matched_embed_dim(trial: Trial, reference: Trial, count: Callable[[Trial], i
         middle = (too_few + too_many) // 2
         too_few, too_many = (middle, too_many) if count_at(middle) < target else (too_few, middle)
     if too_few == 0:
-        return too_many * heads
+        return too_many * step
     nearest = too_few if target - count_at(too_few) <= count_at(too_many) - target else too_many
-    return nearest * heads
+    return nearest * step
 
 
 def with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
@@ -180,7 +135,7 @@ def _bytes_per_param(train: TrainConfig) -> int:
     return 8 + moments + (2 if train.precision == "bf16" else 0) + (4 if train.ema_decay is not None else 0)
 
 
-def _block_bytes(model: ModelConfig, name: str, *, half: bool) -> int:
+def _block_bytes(model: ModelConfig, name: str, *, half: bool) -> float:
     """Bytes that one block keeps of one image.
 
     In units of N*D: inputs of both norms (float32 under autocast too), their outputs, Q, K, V, the heads' output, and
@@ -194,18 +149,4 @@ def _block_bytes(model: ModelConfig, name: str, *, half: bool) -> int:
     if model.proj_drop_rate > 0:
         channels += 2 * dim + hidden
     norms = 2 * 2 * 4
-    return tokens * (channels + norms) + _map_bytes(model, name, half=half)
-
-
-def _map_bytes(model: ModelConfig, name: str, *, half: bool) -> int:
-    """Bytes of attention maps that one block keeps of one image; mixing and BatchNorm stay in float32 under bf16."""
-    tokens, heads, size = num_tokens(model), model.num_heads, 2 if half else 4
-    if name == "self":
-        return heads * tokens * 4
-    element = NO_CLOSED_FORM_MAPS * size
-    if name == "reattention":
-        softmax, centred, result = 4, 4 if half else 0, size
-        element = softmax + centred + result + (4 if model.reattention_norm == "batchnorm" else 0)
-    if model.attn_drop_rate > 0:
-        element += size + 1
-    return heads * tokens * tokens * element
+    return tokens * (channels + norms) + attention_bytes(model, name, tokens, half=half)

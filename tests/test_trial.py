@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.catalog import ATTENTION_OPTIONS
 from orchestrator.configs import SECTIONS, DataConfig, ModelConfig, TrainConfig, is_hashed, section_of
 from orchestrator.trial import Trial
 
@@ -33,21 +34,33 @@ OTHER: dict[str, Any] = {
 }
 """Another value of each field that holds one of several words."""
 
+NEEDS: dict[str, dict[str, Any]] = {
+    "neutreno_lambda": {"attention": "neutreno"},
+    "value_residual_mix": {"attention": "value_residual"},
+}
+"""What must be set for a field to mean something, where that is not so in BASE."""
+
 HASHED = [f.name for cls in SECTIONS.values() for f in dataclasses.fields(cls) if is_hashed(f)]
 NOT_HASHED = [f.name for cls in SECTIONS.values() for f in dataclasses.fields(cls) if not is_hashed(f)]
 
 
 def with_value(trial: Trial, name: str, value: Any) -> Trial:
     section = section_of(name)
-    options: dict[str, Any] = {}
-    if name == "attention":
-        options = {option: None for option in ModelConfig.__dataclass_fields__ if option.startswith("reattention")}
-    changed = dataclasses.replace(getattr(trial, section), **{name: value, **options})
+    options = dict.fromkeys(ATTENTION_OPTIONS) if name == "attention" else {}
+    changed = dataclasses.replace(getattr(trial, section), **{**options, name: value})
     return dataclasses.replace(trial, **{section: changed})
 
 
+def base_for(name: str) -> Trial:
+    """A trial in which the field means something."""
+    trial = BASE
+    for needed, value in NEEDS.get(name, {}).items():
+        trial = with_value(trial, needed, value)
+    return trial
+
+
 def other_value(name: str) -> Any:
-    value = getattr(getattr(BASE, section_of(name)), name)
+    value = getattr(getattr(base_for(name), section_of(name)), name)
     if name in OTHER:
         return OTHER[name]
     if isinstance(value, bool):
@@ -65,10 +78,11 @@ def test_the_identity_of_a_known_trial_never_changes() -> None:
 
 @pytest.mark.parametrize("name", HASHED)
 def test_any_hashed_field_changes_the_identity(name: str) -> None:
-    changed = with_value(BASE, name, other_value(name))
-    assert changed.trial_id != BASE.trial_id
-    assert changed.cell_id != BASE.cell_id
-    assert changed != BASE
+    base = base_for(name)
+    changed = with_value(base, name, other_value(name))
+    assert changed.trial_id != base.trial_id
+    assert changed.cell_id != base.cell_id
+    assert changed != base
 
 
 @pytest.mark.parametrize("name", NOT_HASHED)
@@ -111,13 +125,13 @@ def test_whole_rates_and_negative_zero_have_one_form() -> None:
 
 
 def test_no_two_changes_of_one_field_give_the_same_identity() -> None:
-    ids = [with_value(BASE, name, other_value(name)).trial_id for name in HASHED]
+    ids = [with_value(base_for(name), name, other_value(name)).trial_id for name in HASHED]
     assert len({*ids, BASE.trial_id}) == len(HASHED) + 1
 
 
 @pytest.mark.parametrize("name", HASHED)
 def test_the_canonical_form_goes_through_json_and_back(name: str) -> None:
-    trial = with_value(BASE, name, other_value(name))
+    trial = with_value(base_for(name), name, other_value(name))
     again = Trial.from_canonical(json.loads(json.dumps(trial.canonical())))
     assert again == trial
     assert again.trial_id == trial.trial_id
@@ -127,6 +141,13 @@ def test_a_field_that_is_absent_is_not_in_the_canonical_form() -> None:
     assert "clip_grad" not in BASE.canonical()["train"]
     assert "root" not in BASE.canonical()["data"]
     assert BASE.canonical()["model"]["reattention_norm"] == "batchnorm"
+
+
+@pytest.mark.parametrize(("name", "neutral"), [("qk_norm", False), ("reattention_frozen", False)])
+def test_a_neutral_value_is_the_same_as_none(name: str, neutral: Any) -> None:
+    assert with_value(BASE, name, neutral) == BASE
+    assert with_value(BASE, name, neutral).trial_id == BASE.trial_id
+    assert name not in BASE.canonical()["model"]
 
 
 def test_not_a_number_has_no_identity() -> None:

@@ -59,6 +59,16 @@ def _enough_heads(values: Mapping[str, Any]) -> Found:
     return f"{attention} mixes heads and cannot have num_heads {heads}", f"give num_heads {needed} or more"
 
 
+def _heads_can_be_split(values: Mapping[str, Any]) -> Found:
+    attention, width, heads = values["attention"], values["embed_dim"], values["num_heads"]
+    step = heads * attention_info(attention).head_dim_multiple
+    if width % heads != 0 or width % step == 0:
+        return None
+    near = sorted({max(1, width // step) * step, (width // step + 1) * step})
+    hint = f"embed_dim must be a multiple of {step}, e.g. {' or '.join(map(str, near))}"
+    return f"{attention} halves its heads, and embed_dim {width} gives each {width // heads} channels", hint
+
+
 def _patches_fill_image(values: Mapping[str, Any]) -> Found:
     size, patch = values["img_size"], values["patch_size"]
     if size % patch == 0:
@@ -151,6 +161,7 @@ def _required(name: str) -> CellRule:
 CELL_RULES: tuple[CellRule, ...] = (
     CellRule(("embed_dim", "num_heads"), _heads_divide_width, ("embed_dim", "num_heads")),
     CellRule(("num_heads", "attention"), _enough_heads, ("num_heads",)),
+    CellRule(("embed_dim", "num_heads", "attention"), _heads_can_be_split, ("embed_dim", "num_heads")),
     CellRule(("patch_size", "img_size", "name"), _patches_fill_image, ("img_size", "patch_size")),
     CellRule(("reattention_last", "depth", "attention"), _last_blocks_exist, ("reattention_last", "depth")),
     CellRule(("micro_batch_size", "batch_size"), _micro_batches_fill_batch, ("micro_batch_size", "batch_size")),

@@ -10,9 +10,13 @@ from torch import nn
 
 from orchestrator.catalog import is_dotted_attention
 from orchestrator.errors import TrainingError
+from orchestrator.models.block_memory import Neutreno, RealFormer, ValueResidual
 from orchestrator.models.controls import BatchNormOnly, CentreOnly, GainOnly
+from orchestrator.models.differential import DifferentialAttention
 from orchestrator.models.reattention import LayerNormReAttention, MixOnly, ReAttention
+from orchestrator.models.rescaling import AttnScale, FeatScale, TemperatureAttention
 from orchestrator.models.softmax_attention import SelfAttention
+from orchestrator.models.talking_heads import TalkingHeads
 from orchestrator.user_attention import import_root
 
 ATTENTION_CLASSES: Mapping[str, type[nn.Module]] = {
@@ -23,6 +27,14 @@ ATTENTION_CLASSES: Mapping[str, type[nn.Module]] = {
     "batchnorm_only": BatchNormOnly,
     "centre_only": CentreOnly,
     "gain_only": GainOnly,
+    "talking_heads": TalkingHeads,
+    "temperature": TemperatureAttention,
+    "attnscale": AttnScale,
+    "featscale": FeatScale,
+    "neutreno": Neutreno,
+    "value_residual": ValueResidual,
+    "realformer": RealFormer,
+    "differential": DifferentialAttention,
 }
 
 

@@ -53,6 +53,10 @@ class ReAttention(MapAttention):
             return mixed_BHNN + offset_H[:, None, None]
         return self.var_norm.forward_centred(mixed_BHNN, offset_H, update=update)
 
+    def head_mixing(self) -> Tensor:
+        """Theta [to, from], [H,H]."""
+        return self.reatten_matrix.weight[:, :, 0, 0]
+
     def parameter_draws(self) -> Mapping[str, Draw]:
         """How parameters start that do not start as their module type does, by name."""
         return identity_draws("reatten_matrix") if self.identity_init else {}
@@ -85,6 +89,10 @@ class LayerNormReAttention(MapAttention):
         """Theta, then LayerNorm over heads."""
         normalized_BHNN: Tensor = self.layer_norm(self.reatten_matrix(map_BHNN))
         return normalized_BHNN
+
+    def head_mixing(self) -> Tensor:
+        """Theta [to, from], [H,H]."""
+        return self.reatten_matrix.weight[:, :, 0, 0]
 
     def parameter_draws(self) -> Mapping[str, Draw]:
         """Theta from a standard normal, or the identity."""

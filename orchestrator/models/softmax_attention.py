@@ -140,6 +140,9 @@ class SoftmaxAttention(nn.Module):
 class MapAttention(SoftmaxAttention):
     """Attention that changes logits or map, and so keeps them; in float32 where the inputs have fewer bits."""
 
+    drops_last = False
+    """Whether dropout acts on the changed map; else it acts on the softmax, as in the published Re-attention."""
+
     def attend(self, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, context: ForwardContext) -> Tensor:
         """The attention map times V."""
         logits_BHNN = q_BHNK * self.scale @ k_BHNK.transpose(-2, -1)
@@ -156,7 +159,9 @@ class MapAttention(SoftmaxAttention):
         softmax_BHNN = self.change_logits(logits_BHNN, context).softmax(dim=-1)
         context.observe(self.block_idx, "softmax", softmax_BHNN)
         may_move = not context.is_recompute
-        return self.change_map(self.attn_drop(softmax_BHNN), may_move=may_move, is_rounded=is_rounded)
+        map_BHNN = softmax_BHNN if self.drops_last else self.attn_drop(softmax_BHNN)
+        map_BHNN = self.change_map(map_BHNN, may_move=may_move, is_rounded=is_rounded)
+        return self.attn_drop(map_BHNN) if self.drops_last else map_BHNN
 
     def change_logits(self, logits_BHNN: Tensor, context: ForwardContext) -> Tensor:
         """What becomes of the logits before the softmax."""
