@@ -129,7 +129,7 @@ class _Probe:
         self.model = model
         self.attns: list[Any] = [block.attn for block in model.blocks]
         self.num_blocks = len(self.attns)
-        self.num_heads = max(int(getattr(attn, "num_heads", 1)) for attn in self.attns)
+        self.num_heads = 0
         self.num_prefix = int(model.num_prefix_tokens)
         self.is_untrained = is_untrained
         self.means = Means()
@@ -162,10 +162,16 @@ class _Probe:
         self.means.add(token_totals(stream_SBND[:, :, self.num_prefix :]))
         self.means.add(hsic_totals(stream_SBND[1:].flatten(2)))
         num_tokens = stream_SBND.shape[2]
+        self.num_heads = self.num_heads or self._find_num_heads(seen)
         found = {name: self._stack(seen[name], images, num_tokens, name) for name in MAP_KINDS}
         self._add_maps(found, is_same=_are_same(seen["softmax"], seen["map"]))
         has_map_L = torch.tensor([float(idx in seen["softmax"]) for idx in range(self.num_blocks)]).double()
         self.means.add(reach_totals(found["softmax"], has_map_L.to(images.device), self.distances))
+
+    def _find_num_heads(self, seen: Mapping[str, Mapping[int, Tensor]]) -> int:
+        """Of the first map observed; a user's own attention may observe none, and may not say."""
+        maps = [found for name in MAP_KINDS for found in seen[name].values() if found.ndim == 4]
+        return int(maps[0].shape[1]) if maps else max(int(getattr(attn, "num_heads", 1)) for attn in self.attns)
 
     def _add_maps(self, maps: Mapping[str, Tensor], *, is_same: bool) -> None:
         """Similarities of both kinds of map; where they are one tensor, the sums are computed once."""
@@ -199,7 +205,7 @@ class _Probe:
             yield
 
     def _gain_hook(self, block_idx: int) -> Any:
-        def hook(norm: HeadNorm, inputs: tuple[Tensor, ...]) -> None:
+        def hook(norm: Any, inputs: tuple[Tensor, ...]) -> None:
             var_H = inputs[0].double().var(dim=(0, 2, 3), unbiased=False)
             self.means.add({f"gain.{block_idx}": (gain(norm, var_H), times(1, var_H))})
 

@@ -1,7 +1,7 @@
 """The attentions of a model in; what their mixing of heads and their norms do to a map out.
 
 An attention that mixes heads says so itself: its method `head_mixing()` gives the matrix [to, from] that mixes the map
-after the softmax. A norm over heads is a `HeadNorm`. Shape suffixes: H heads.
+after the softmax. A norm over heads is a `HeadNorm`, or a `HeadGain`, which is its factor without the rest. Shape suffixes: H heads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orchestrator.models.head_norm import HeadNorm
+from orchestrator.models.head_norm import HeadGain, HeadNorm
 
 Array = NDArray[np.float64]
 
@@ -25,9 +25,9 @@ def mixing_of(attn: nn.Module) -> Tensor | None:
     return found
 
 
-def norm_of(attn: nn.Module) -> HeadNorm | None:
+def norm_of(attn: nn.Module) -> HeadNorm | HeadGain | None:
     """The BatchNorm over the heads of this attention's map, or None."""
-    return next((module for module in attn.modules() if isinstance(module, HeadNorm)), None)
+    return next((module for module in attn.modules() if isinstance(module, HeadNorm | HeadGain)), None)
 
 
 @torch.no_grad()
@@ -46,6 +46,6 @@ def theta_arrays(attns: Sequence[nn.Module], num_heads: int) -> dict[str, Array]
 
 
 @torch.no_grad()
-def gain(norm: HeadNorm, var_H: Tensor) -> Tensor:
+def gain(norm: HeadNorm | HeadGain, var_H: Tensor) -> Tensor:
     """BatchNorm's factor on each head, gamma / sqrt(variance + eps), float64."""
     return norm.weight.double() / (var_H.double() + norm.eps).sqrt()
