@@ -24,8 +24,10 @@ from orchestrator.spec import load_spec
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, TrialStarted
 from orchestrator.tuning.live import LiveTable, PlainLines, duration
+from orchestrator.tuning.runner import Listener, RunOptions
+from orchestrator.tuning.search_phase import SearchSummary
 from orchestrator.tuning.survey import Standing
-from orchestrator.tuning.sweep import Listener, RunOptions, Summary, run_sweep
+from orchestrator.tuning.sweep import Summary, run_sweep
 
 MAX_TRIALS_UNASKED = 1000
 
@@ -85,6 +87,8 @@ def _run(
 def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) -> int:
     if as_json:
         content = {key: value for key, value in dataclasses.asdict(summary).items() if key != "stopped_by"}
+        if summary.search is None:
+            del content["search"]
         click.echo(json.dumps({"event": "summary", **content}))
     parts = [f"{summary.num_finished} of {summary.num_trials} trials finished"]
     parts += [f"{summary.num_reused} of them before this run"] if summary.num_reused else []
@@ -92,15 +96,27 @@ def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) ->
     parts += [f"{summary.num_failed} failed"] if summary.num_failed else []
     parts += [f"{summary.num_unfinished} unfinished"] if summary.num_unfinished else []
     click.echo(f"{summary.sweep}: {', '.join(parts)}; {duration(summary.wall_time_s)}", err=True)
+    if summary.search is not None:
+        _tell_search(summary.search)
     where = "" if results.root == Path("results") else f" --results {results.root}"
     if summary.stopped_by is not None:
         raise StoppedError(f"stopped; everything is saved, go on with: {again}", summary.stopped_by)
-    if summary.num_failed:
+    if summary.num_failed or (summary.search is not None and summary.search.num_failed):
         click.echo(
             f"see why with: orch status {summary.sweep}{where}; try again with: {again} --retry-failed", err=True
         )
     click.echo(f"next: orch report {summary.sweep}{where}", err=True)
     return summary.exit_code
+
+
+def _tell_search(search: SearchSummary) -> None:
+    counts = {"diverged": search.num_diverged, "pruned": search.num_pruned, "failed": search.num_failed}
+    parts = [f"{search.num_finished} of {search.num_trials} search trials finished"]
+    parts += [f"{num} {name}" for name, num in counts.items() if num]
+    parts += [f"{search.num_unfinished} unfinished"] if search.num_unfinished else []
+    click.echo(f"search: {', '.join(parts)}; {search.num_chosen} cells chosen for", err=True)
+    for problem in search.problems:
+        click.echo(f"error: {problem}", err=True)
 
 
 def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[Listener]:
@@ -120,7 +136,10 @@ class JsonLines:
     """Listener that prints one JSON object an event."""
 
     def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
-        self._say("start", sweep=index.name, num_trials=len(standings), num_to_run=len(to_run))
+        self._say("start", sweep=index.name, **_counts_of(index), num_to_run=len(to_run))
+
+    def grow(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        self._say("grow", **_counts_of(index), num_to_run=len(to_run))
 
     def phase(self, text: str) -> None:
         self._say("phase", text=text)
@@ -141,6 +160,13 @@ class JsonLines:
     def _say(self, name: str, **content: Any) -> None:
         click.echo(json.dumps({"event": name, **content}))
         sys.stdout.flush()
+
+
+def _counts_of(index: SweepIndex) -> dict[str, int]:
+    """Measured trials and, of a sweep with `tune:`, search trials; those whose ids are not known yet included."""
+    num_search = len(index.search) + index.num_search_pending
+    counts = {"num_trials": len(index.members) + index.num_pending}
+    return counts | ({"num_search_trials": num_search} if num_search else {})
 
 
 def count_params(trial: Trial) -> int:

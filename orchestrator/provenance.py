@@ -21,7 +21,7 @@ from pathlib import Path
 from orchestrator import __version__
 from orchestrator.redact import redact_argument
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "ray", "mlflow", "scikit-learn", "pyarrow")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "optuna", "ray", "mlflow", "scikit-learn", "pyarrow")
 FINGERPRINTED_PACKAGES = ("torch", "timm")
 FINGERPRINTED_ROOMS = ("models", "training")
 

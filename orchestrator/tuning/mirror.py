@@ -43,6 +43,7 @@ class Mirror:
         self._running: set[str] = set()
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._index: SweepIndex | None = None
         self._is_current, self._sweep = True, ""
         self._has_warned = False
 
@@ -50,8 +51,16 @@ class Mirror:
         """Begin, if there is anything to train: what a run leaves as it was needs no writing."""
         if to_run:
             self._is_current, self._sweep = False, index.name
-            self._thread = threading.Thread(target=self._work, args=(index,), name="mlflow-mirror", daemon=True)
+            self._index = index
+            self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
             self._thread.start()
+
+    def grow(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        """Leave a note of the trials that are known now."""
+        self._index = index
+        if self._thread is None:
+            self.start(index, standings, to_run)
+        self._news.set()
 
     def phase(self, text: str) -> None:
         """Nothing to mirror."""
@@ -71,11 +80,12 @@ class Mirror:
             self._tell(f"MLflow is behind the results folder, which has every number; run `orch sync {self._sweep}`")
         return self._is_current
 
-    def _work(self, index: SweepIndex) -> None:
+    def _work(self) -> None:
         while True:
             is_last_try = self._closing.is_set()
+            assert self._index is not None
             try:
-                with open_sweep(self._results, index, self._name_curves, tracking_uri=self._uri) as writer:
+                with open_sweep(self._results, self._index, self._name_curves, tracking_uri=self._uri) as writer:
                     self._write_until_closed(writer)
                 self._is_current = True
                 return
@@ -89,6 +99,8 @@ class Mirror:
         while True:
             is_last = self._closing.is_set()
             self._news.clear()
+            assert self._index is not None
+            writer.grow(self._index)
             changed = self._take_notes()
             writer.update(changed, frozenset() if is_last else frozenset(self._running), is_last=is_last)
             if is_last:

@@ -16,6 +16,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import ClusterError, OrchestratorError
@@ -128,14 +129,30 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
     Raises:
         ClusterError: Ray does not start, the cluster does not answer, or no node can hold a trial.
     """
+    with connected(settings):
+        scratch = tempfile.mkdtemp(prefix="orch-tune-")
+        try:
+            yield from _run_tune(trials, settings, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def connected(settings: RunSettings) -> Iterator[None]:
+    """Ray for as long as the block runs; inside another such block it is there already.
+
+    Raises:
+        ClusterError: as `execute`.
+    """
+    if ray.is_initialized():
+        yield
+        return
     _connect(settings)
-    scratch = tempfile.mkdtemp(prefix="orch-tune-")
     try:
         _check_fits(settings)
-        yield from _run_tune(trials, settings, scratch)
+        yield
     finally:
         ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _connect(settings: RunSettings) -> None:

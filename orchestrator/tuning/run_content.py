@@ -160,6 +160,9 @@ def _trial_tags(
 ) -> dict[str, str]:
     tags = {"kind": "trial"}
     tags |= {"trial_id": member.trial_id, "cell_id": member.cell_id, "seed": str(member.seed), "state": state.value}
+    tags["phase"] = member.phase
+    if member.proposal is not None:
+        tags["proposal"] = str(member.proposal)
     tags["num_attempts"] = str(record.num_attempts if record else len(attempts))
     if record is not None:
         origin = record.provenance
@@ -184,6 +187,8 @@ def _run_name(canonical: Mapping[str, Any], member: SweepMember) -> str:
         label = Trial.from_canonical(canonical).label
     except (TypeError, KeyError, ValueError):
         label = member.trial_id
+    if member.proposal is not None:
+        label = f"search {label.rpartition('-s')[0]}-p{member.proposal}"
     named = {"depth", "attention", "embed_dim"}
     further = {axis.rpartition(".")[2]: value for axis, value in member.axes.items() if value is not None}
     return " ".join([label, *(f"{name} {_text(value)}" for name, value in further.items() if name not in named)])[:250]

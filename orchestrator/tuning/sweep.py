@@ -1,52 +1,35 @@
 """A spec, its grid and a results root in, every missing trial trained, a `Summary` out.
 
 What to run is read from the files: trials whose record exists are reused, interrupted ones go on, failed ones wait for
-`retry_failed`, diverged ones are an outcome. Who wants to know what happens is a listener; nobody has to.
+`retry_failed`, diverged ones are an outcome. A spec with `tune:` is searched first, and its cells are measured with
+what was chosen. Who wants to know what happens is a listener; nobody has to.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import Literal, Protocol
 
-from orchestrator import cost, durable, provenance
-from orchestrator.errors import DataError
+from orchestrator import durable
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
-from orchestrator.record import State, SweepIndex
-from orchestrator.results import ResultsDir, SweepFolder
+from orchestrator.record import State
+from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import Event, RunSettings, TrialEnded, dataset_key
-from orchestrator.tuning.survey import Standing, build_index, survey
-
-ExecutorName = Literal["ray_tune", "serial"]
-Executor = Callable[[Sequence[Trial], RunSettings], Iterator[Event]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to run; nothing here changes what a trial is."""
-
-    executor: ExecutorName = "ray_tune"
-    address: str | None = None
-    retry_failed: bool = False
-    retrain_changed: bool = False
-    allow_code_change: bool = False
-    command: str = ""
+from orchestrator.tuning.cell_search import chosen_values, survey_searches
+from orchestrator.tuning.runner import Listener, Runner, RunOptions
+from orchestrator.tuning.search_phase import SearchSummary, index_of, run_search, summarize_search, write_snapshot
+from orchestrator.tuning.survey import Standing, survey
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """How a run ended. num_trials = num_finished + num_failed + num_diverged + num_unfinished."""
+    """How a run ended. num_trials = num_finished + num_failed + num_diverged + num_unfinished.
+
+    Only measured trials are counted, those whose search is not over among the unfinished ones.
+    """
 
     sweep: str
     num_trials: int
@@ -58,6 +41,8 @@ class Summary:
     num_diverged: int
     num_unfinished: int
     wall_time_s: float
+    search: SearchSummary | None = None
+    """Of the search trials; None without `tune:`."""
     stopped_by: int | None = None
     """The signal that ended it."""
 
@@ -65,19 +50,8 @@ class Summary:
     def exit_code(self) -> int:
         if self.stopped_by is not None:
             return 128 + self.stopped_by
-        return 0 if self.num_finished == self.num_trials else 1
-
-
-class Listener(Protocol):
-    """Hears what a run does, in this order; must not raise. Whoever made it closes it."""
-
-    def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None: ...
-
-    def phase(self, text: str) -> None: ...
-
-    def event(self, event: Event) -> None: ...
-
-    def close(self) -> object: ...
+        has_failed_search = self.search is not None and self.search.num_failed > 0
+        return 0 if self.num_finished == self.num_trials and not has_failed_search else 1
 
 
 def run_sweep(
@@ -90,197 +64,51 @@ def run_sweep(
         ResultsError, DataError, ClusterError: the machine is not ready; nothing was trained, or all is saved.
     """
     began = time.monotonic()
-    folder = results.sweep(spec.name)
-    with durable.hold(folder.lock_file, f"sweep {spec.name!r}"):
+    with durable.hold(results.sweep(spec.name).lock_file, f"sweep {spec.name!r}"), ExitStack() as stack:
+        runner = Runner(spec, results, options, listeners, stack)
+        searches = run_search(runner, grid)
+        grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
         standings = survey(grid, results, spec.name)
-        index = build_index(spec, grid)
-        _write_snapshot(folder, spec, index)
-        to_run = select_trials(standings, options)
-        states = {standing.trial.trial_id: standing.state for standing in standings}
-        for listener in listeners:
-            listener.start(index, standings, to_run)
-        stopped_by = None
+        index = index_of(spec, grid, searches)
+        write_snapshot(results.sweep(spec.name), spec, index)
+        to_run = [] if runner.stop.signal_number is not None else select_trials(standings, options)
+        searched = [standing for search in searches.values() for standing in search.standings.values()]
+        runner.tell(index, [*searched, *standings], to_run)
         if to_run:
-            stopped_by = _run_trials(spec, standings, to_run, results, options, listeners, states)
-        trained = {trial.trial_id for trial in to_run}
-        return _summarize(spec.name, states, trained, time.monotonic() - began, stopped_by)
+            runner.train([*searched, *standings], to_run)
+        wall_time_s = time.monotonic() - began
+        if spec.tune is not None:  # what became of search trials is judged, not only counted
+            searches = survey_searches(grid, spec.tune, results, lambda standing: False)
+        return _summarize(runner, standings, index.num_pending, summarize_search(searches), wall_time_s)
 
 
 def select_trials(standings: Sequence[Standing], options: RunOptions) -> list[Trial]:
-    """What has to be trained, the longest first so that no long trial is left alone at the end."""
+    """What has to be trained."""
 
     def is_due(standing: Standing) -> bool:
         if standing.is_finished:
             return standing.is_other_code and options.retrain_changed
         return standing.state is not State.FAIL or options.retry_failed
 
-    due = [standing.trial for standing in standings if is_due(standing)]
-    return sorted(due, key=lambda trial: -predicted_work(trial))
-
-
-def predicted_work(trial: Trial) -> float:
-    """A number that grows with the training time: forward FLOPs times epochs; depth for an attention of one's own."""
-    per_image = float(cost.flops(trial)) if cost.is_closed_form(trial) else float(trial.model.depth)
-    return per_image * trial.train.epochs
-
-
-def _run_trials(
-    spec: SweepSpec,
-    standings: Sequence[Standing],
-    to_run: list[Trial],
-    results: ResultsDir,
-    options: RunOptions,
-    listeners: Sequence[Listener],
-    states: dict[str, State],
-) -> int | None:
-    """Train `to_run`, keeping `states` up to date; returns the signal that stopped it, if one did."""
-    folder = results.sweep(spec.name)
-    folder.stop_file.unlink(missing_ok=True)
-    with ExitStack() as stack:
-        stop = stack.enter_context(_stop_on_signals(folder))
-        settings = _settings(spec, standings, results, options, listeners)
-        for standing in standings:
-            if standing.is_finished and standing.trial in to_run:
-                _forget(results, standing.trial)
-        for listener in listeners:
-            listener.phase("starting Ray" if options.executor == "ray_tune" else "starting")
-        for event in _executor(options.executor)(to_run, settings):
-            if isinstance(event, TrialEnded):
-                states[event.trial_id] = event.state
-            for listener in listeners:
-                listener.event(event)
-    return stop.signal_number
-
-
-def _settings(
-    spec: SweepSpec,
-    standings: Sequence[Standing],
-    results: ResultsDir,
-    options: RunOptions,
-    listeners: Sequence[Listener],
-) -> RunSettings:
-    from orchestrator.training.data import prepare_data
-
-    fingerprints: dict[str, str] = {}
-    roots: dict[str, str | None] = {}
-    for standing in standings:
-        key = dataset_key(standing.trial)
-        if key not in fingerprints:
-            for listener in listeners:
-                listener.phase(f"preparing dataset {standing.trial.data.name}")
-            fingerprints[key] = prepare_data(standing.trial.data)
-            root = standing.trial.data.root
-            roots[key] = None if root is None else str(Path(root).resolve())  # a worker has another working folder
-        _check_same_data(standing, fingerprints[key])
-    git_commit, git_dirty = provenance.git_state(Path.cwd())
-    return RunSettings(
-        results_root=results.root.resolve(),
-        stop_file=results.sweep(spec.name).stop_file.resolve(),
-        executor=options.executor,
-        cpus=spec.resources.cpus,
-        gpus=spec.resources.gpus,
-        compile=spec.resources.compile,
-        probe=spec.probe,
-        allow_code_change=options.allow_code_change,
-        address=options.address,
-        command=options.command,
-        git_commit=git_commit,
-        git_dirty=git_dirty,
-        data_fingerprints=fingerprints,
-        roots=roots,
-    )
-
-
-def _check_same_data(standing: Standing, fingerprint: str) -> None:
-    """Trials of one sweep must have seen one dataset.
-
-    Raises:
-        DataError: a finished trial saw other content under the same name.
-    """
-    if standing.record is None or standing.record.provenance.data_fingerprint == fingerprint:
-        return
-    data = standing.trial.data
-    raise DataError(
-        f"dataset {data.id or data.name!r} is not what trial {standing.trial.trial_id} was trained on "
-        f"(fingerprint {standing.record.provenance.data_fingerprint}, now {fingerprint}); "
-        "put the old files back, or give the new content its own data.id"
-    )
-
-
-def _executor(name: ExecutorName) -> Executor:
-    if name == "serial":
-        from orchestrator.tuning import serial
-
-        return serial.execute
-    from orchestrator.tuning import ray_tune
-
-    return ray_tune.execute
-
-
-def _forget(results: ResultsDir, trial: Trial) -> None:
-    """Make a finished trial work to do again; what its attempts said stays."""
-    folder = results.trial(trial.trial_id)
-    folder.record_file.unlink(missing_ok=True)
-    folder.probes_file.unlink(missing_ok=True)
-    for made_in_training in (folder.checkpoints, folder.probes):
-        durable.remove_folder(made_in_training)
-
-
-def _write_snapshot(folder: SweepFolder, spec: SweepSpec, index: SweepIndex) -> None:
-    """Keep the spec and the members; nothing is written where nothing changed."""
-    text = spec.source_text
-    name = hashlib.sha256(text.encode()).hexdigest()[:12]
-    if not folder.spec_file.exists() or folder.spec_file.read_text() != text:
-        durable.write_text(folder.specs / f"{name}.yaml", text)
-        durable.write_text(folder.spec_file, text)
-    content = dataclasses.asdict(index)
-    content["axes"] = list(index.axes)
-    content["members"] = [dataclasses.asdict(member) for member in index.members]
-    if not folder.trials_file.exists() or durable.read_sealed_json(folder.trials_file) != content:
-        durable.write_sealed_json(folder.trials_file, content)
+    return [standing.trial for standing in standings if is_due(standing)]
 
 
 def _summarize(
-    name: str, states: dict[str, State], trained: set[str], wall_time_s: float, stopped_by: int | None
+    runner: Runner, standings: Sequence[Standing], num_pending: int, search: SearchSummary | None, wall_time_s: float
 ) -> Summary:
+    states = {s.trial.trial_id: runner.states[s.trial.trial_id] for s in standings}
     counts = {state: sum(1 for value in states.values() if value is state) for state in State}
     finished = {trial_id for trial_id, state in states.items() if state is State.COMPLETE}
     num_known = counts[State.COMPLETE] + counts[State.FAIL] + counts[State.DIVERGED]
     return Summary(
-        sweep=name,
-        num_trials=len(states),
+        sweep=runner.spec.name,
+        num_trials=len(states) + num_pending,
         num_finished=len(finished),
-        num_reused=len(finished - trained),
+        num_reused=len(finished - runner.trained),
         num_failed=counts[State.FAIL],
         num_diverged=counts[State.DIVERGED],
-        num_unfinished=len(states) - num_known,
+        num_unfinished=len(states) + num_pending - num_known,
         wall_time_s=wall_time_s,
-        stopped_by=stopped_by,
+        search=search,
+        stopped_by=runner.stop.signal_number,
     )
-
-
-class _Stop:
-    """Which signal asked for the stop, if one did."""
-
-    signal_number: int | None = None
-
-
-@contextmanager
-def _stop_on_signals(folder: SweepFolder) -> Iterator[_Stop]:
-    """The first SIGINT, SIGTERM or SIGHUP asks all workers to save and stop; the second one leaves at once."""
-    stop = _Stop()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.signal_number is not None:
-            os._exit(128 + number)
-        stop.signal_number = number
-        durable.write_text(folder.stop_file, f"signal {number}\n")
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        folder.stop_file.unlink(missing_ok=True)

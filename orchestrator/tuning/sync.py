@@ -73,7 +73,7 @@ class SweepWriter:
 
     def __init__(self, store: RunStore, results: ResultsDir, index: SweepIndex, name_curves: NameCurves) -> None:
         self._store, self._results, self._index, self._name_curves = store, results, index, name_curves
-        self._members = {member.trial_id: member for member in index.members}
+        self._members = {member.trial_id: member for member in index.all_members}
         self._records: dict[str, TrialRecord] = {}
         self._spans: dict[str, tuple[int, int]] = {}
         self._damaged: dict[str, str] = {}
@@ -103,6 +103,12 @@ class SweepWriter:
             self._write_child(trial_id, content)
         if is_last:
             self._log_figures()
+
+    def grow(self, index: SweepIndex) -> None:
+        """Take in a newer index; runs of trials that it no longer has go when the sweep is opened next."""
+        if index is not self._index:
+            self._index = index
+            self._members.update((member.trial_id, member) for member in index.all_members)
 
     def summary(self) -> SyncSummary:
         return SyncSummary(

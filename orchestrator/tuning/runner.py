@@ -1,0 +1,218 @@
+"""Trials in, trained one executor call after the other under one set of settings; what happens is told to listeners.
+
+A run of a sweep has one runner. Datasets are prepared, signals are watched and Ray is started when something is
+trained first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from orchestrator import cost, durable, provenance
+from orchestrator.errors import DataError
+from orchestrator.grids.sweep_spec import SweepSpec
+from orchestrator.record import State, SweepIndex
+from orchestrator.results import ResultsDir
+from orchestrator.trial import Trial
+from orchestrator.tuning.events import Event, RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.pruning import PruneRule
+from orchestrator.tuning.stop_file import Stop, stop_on_signals
+from orchestrator.tuning.survey import Standing
+
+ExecutorName = Literal["ray_tune", "serial"]
+Executor = Callable[[Sequence[Trial], RunSettings], Iterator[Event]]
+Session = Callable[[RunSettings], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run; nothing here changes what a trial is."""
+
+    executor: ExecutorName = "ray_tune"
+    address: str | None = None
+    retry_failed: bool = False
+    retrain_changed: bool = False
+    allow_code_change: bool = False
+    command: str = ""
+
+
+class Listener(Protocol):
+    """Hears what a run does; must not raise. Whoever made it closes it."""
+
+    def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None: ...
+
+    def grow(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        """More trials are known: `index` and `standings` hold all of them, `to_run` what is trained next."""
+
+    def phase(self, text: str) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def close(self) -> object: ...
+
+
+@dataclass
+class Runner:
+    """Trains trials of one sweep; `states` says what became of every trial it was given."""
+
+    spec: SweepSpec
+    results: ResultsDir
+    options: RunOptions
+    listeners: Sequence[Listener]
+    stack: ExitStack
+    """Closes what training opened."""
+    states: dict[str, State] = field(default_factory=dict)
+    trained: set[str] = field(default_factory=set)
+    """Ids of the trials that this run took on."""
+    stop: Stop = field(default_factory=Stop)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, str | None] = field(default_factory=dict)
+    is_open: bool = False
+    has_started: bool = False
+
+    def tell(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
+        """Tell the listeners what is known and what comes next."""
+        for standing in standings:
+            self.states.setdefault(standing.trial.trial_id, standing.state)
+        for listener in self.listeners:
+            (listener.grow if self.has_started else listener.start)(index, standings, to_run)
+        self.has_started = True
+
+    def phase(self, text: str) -> None:
+        for listener in self.listeners:
+            listener.phase(text)
+
+    def train(
+        self,
+        standings: Sequence[Standing],
+        to_run: Sequence[Trial],
+        rules: Mapping[str, PruneRule] | None = None,
+        *,
+        is_probed: bool = True,
+    ) -> None:
+        """Train `to_run`, the longest first; a finished one is trained anew.
+
+        Args:
+            standings: of all trials that must have seen the same data, `to_run` among them.
+            rules: what search trials are held against, by trial_id.
+            is_probed: whether the spec's probes are taken.
+
+        Raises:
+            DataError: a finished trial saw other data.
+            NotReadyError: the machine or the cluster is not ready.
+        """
+        self._open()
+        settings = self._settings(standings)
+        settings = replace(settings, prune=rules or {}, probe=settings.probe if is_probed else None)
+        finished = {standing.trial.trial_id for standing in standings if standing.is_finished}
+        for trial in to_run:
+            if trial.trial_id in finished:
+                _forget(self.results, trial)
+        self.trained.update(trial.trial_id for trial in to_run)
+        self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
+        self.stack.enter_context(find_session(self.options.executor)(settings))
+        longest_first = sorted(to_run, key=lambda trial: -predicted_work(trial))
+        for event in find_executor(self.options.executor)(longest_first, settings):
+            if isinstance(event, TrialEnded):
+                self.states[event.trial_id] = event.state
+            for listener in self.listeners:
+                listener.event(event)
+
+    def _open(self) -> None:
+        if not self.is_open:
+            stop_file = self.results.sweep(self.spec.name).stop_file
+            stop_file.unlink(missing_ok=True)
+            self.stop = self.stack.enter_context(stop_on_signals(stop_file))
+            self.is_open = True
+
+    def _settings(self, standings: Sequence[Standing]) -> RunSettings:
+        for standing in standings:
+            self._prepare(standing.trial)
+            _check_same_data(standing, self.fingerprints[dataset_key(standing.trial)])
+        git_commit, git_dirty = provenance.git_state(Path.cwd())
+        return RunSettings(
+            results_root=self.results.root.resolve(),
+            stop_file=self.results.sweep(self.spec.name).stop_file.resolve(),
+            executor=self.options.executor,
+            cpus=self.spec.resources.cpus,
+            gpus=self.spec.resources.gpus,
+            compile=self.spec.resources.compile,
+            probe=self.spec.probe,
+            allow_code_change=self.options.allow_code_change,
+            address=self.options.address,
+            command=self.options.command,
+            git_commit=git_commit,
+            git_dirty=git_dirty,
+            data_fingerprints=self.fingerprints,
+            roots=self.roots,
+        )
+
+    def _prepare(self, trial: Trial) -> None:
+        from orchestrator.training.data import prepare_data
+
+        key = dataset_key(trial)
+        if key not in self.fingerprints:
+            self.phase(f"preparing dataset {trial.data.name}")
+            self.fingerprints[key] = prepare_data(trial.data)
+            root = trial.data.root
+            self.roots[key] = None if root is None else str(Path(root).resolve())  # a worker has another working folder
+
+
+def predicted_work(trial: Trial) -> float:
+    """A number that grows with the training time: forward FLOPs times epochs; depth for an attention of one's own."""
+    per_image = float(cost.flops(trial)) if cost.is_closed_form(trial) else float(trial.model.depth)
+    return per_image * trial.train.epochs
+
+
+def _check_same_data(standing: Standing, fingerprint: str) -> None:
+    """Trials of one sweep must have seen one dataset.
+
+    Raises:
+        DataError: a finished trial saw other content under the same name.
+    """
+    if standing.record is None or standing.record.provenance.data_fingerprint == fingerprint:
+        return
+    data = standing.trial.data
+    raise DataError(
+        f"dataset {data.id or data.name!r} is not what trial {standing.trial.trial_id} was trained on "
+        f"(fingerprint {standing.record.provenance.data_fingerprint}, now {fingerprint}); "
+        "put the old files back, or give the new content its own data.id"
+    )
+
+
+def find_executor(name: ExecutorName) -> Executor:
+    """What trains a list of trials."""
+    if name == "serial":
+        from orchestrator.tuning import serial
+
+        return serial.execute
+    from orchestrator.tuning import ray_tune
+
+    return ray_tune.execute
+
+
+def find_session(name: ExecutorName) -> Session:
+    """What keeps an executor ready from one list of trials to the next."""
+    if name == "serial":
+        return _no_session
+    from orchestrator.tuning import ray_tune
+
+    return ray_tune.connected
+
+
+@contextmanager
+def _no_session(settings: RunSettings) -> Iterator[None]:
+    yield
+
+
+def _forget(results: ResultsDir, trial: Trial) -> None:
+    """Make a finished trial work to do again; what its attempts said stays."""
+    folder = results.trial(trial.trial_id)
+    folder.record_file.unlink(missing_ok=True)
+    folder.probes_file.unlink(missing_ok=True)
+    for made_in_training in (folder.checkpoints, folder.probes):
+        durable.remove_folder(made_in_training)
