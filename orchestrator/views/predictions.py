@@ -6,6 +6,7 @@ data and the share of it that is held out, which fix the images and their order.
 
 from __future__ import annotations
 
+import io
 import zipfile
 
 import numpy as np
@@ -57,7 +58,7 @@ def read_is_correct(folder: TrialFolder, acc: float) -> NDArray[np.bool_] | None
         acc: what the record says, 0..1.
     """
     try:
-        with np.load(folder.predictions_file, allow_pickle=False) as content:
+        with np.load(io.BytesIO(folder.predictions_file.read_bytes()), allow_pickle=False) as content:
             num_images = int(content["num_images"])
             bits = np.unpackbits(content["is_correct"])[:num_images].astype(bool)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):

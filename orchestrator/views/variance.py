@@ -1,7 +1,7 @@
 """Cells and weights in; an accuracy, a delta or any linear contrast with its interval out, over seeds and images both.
 
-The estimand is accuracy over the population of test images, averaged over training randomness. So two things vary:
-the seeds, and which images happened to be in the test set. With y[s, i] = mu + seed[s] + image[i] + noise[s, i]
+The estimand is accuracy over the population of test images, averaged over training randomness. Two things vary: the
+seeds, and which images happened to be in the test set. With y[s, i] = mu + seed[s] + image[i] + noise[s, i]
 (two-way random effects, Searle, Casella and McCulloch, *Variance Components*, 1992, chapter 4) the mean over n seeds
 and m images has the squared standard error
 
@@ -11,15 +11,10 @@ A contrast over cells is the same thing of z = sum of weight * y, which pairs on
 are not shared, each set of seeds adds a seed part of its own and the images stay paired.
 
 Negative components. The seed component is never cut off: only MS_seed enters, which estimates n m times the seed part
-whatever the sign of MS_seed - MS_noise; three seeds cannot tell a small component from none, and an interval that
-dropped it would be too short. The image component is cut off at 0: its estimate rests on hundreds of images, and a
-negative one would make the interval shorter than that of the seeds alone.
+whatever the sign of MS_seed - MS_noise; three seeds cannot tell a small component from none, and an interval without
+it would be too short. The image component is cut off at 0, for a negative one would undercut the seeds alone.
 
-Degrees of freedom. Satterthwaite's (Biometrics Bulletin 2, 1946) are (V + W)^2 / (V^2 / (n - 1) + W^2 / (m - 1)) for a
-seed part V and an image part W. With V as estimated, 95 % intervals of 3 seeds cover 92 % where V is nine tenths of
-the whole: when V comes out small by chance, so does its weight in the formula, and the two errors go the same way. So
-here V enters the formula (and only the formula) at its upper quartile, V (n - 1) / chi2(0.25, n - 1), which covers 94.9
-to 96.3 % for every share of V at 3 seeds and more; without an image part it is Student's n - 1, or Welch's.
+Degrees of freedom are Satterthwaite's, made to cover at few seeds (`satterthwaite`).
 """
 
 from __future__ import annotations
@@ -30,19 +25,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtri, stdtr, stdtrit
 
 from orchestrator.views.replicates import Replicates
+from orchestrator.views.satterthwaite import ROUNDING, Spread
 
 SEED_AND_IMAGE = "seed x image"
 SEEDS_ONLY = "seeds only"
-ROUNDING = 1e-12
-"""Accuracies that differ by less are equal."""
 
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Analysis of variance of one [seeds, images] matrix; estimates without bias, so a component may be negative."""
+    """Of one [seeds, images] matrix; estimates without bias, so a component may be negative."""
 
     mean: float
     seed: float
@@ -62,7 +55,7 @@ class Estimate:
     high: float | None
     se: float | None
     df: float | None
-    """Degrees of freedom of Student's t."""
+    """Degrees of freedom of the interval."""
     p: float | None
     """Two-sided, of the value being 0."""
     num_seeds: int
@@ -73,7 +66,9 @@ class Estimate:
     is_paired: bool
     """Whether all cells share their seeds."""
     seed_part: float | None
-    """Part of `se` squared that more seeds would make smaller."""
+    """Part of `se` squared that more seeds make smaller."""
+    seed_df: float | None
+    """Degrees of freedom of that part alone: n - 1 for paired seeds, Welch's for disjoint ones."""
     image_part: float
     """Part of `se` squared that only more test images would make smaller."""
     level: float
@@ -82,25 +77,35 @@ class Estimate:
     def half_width(self) -> float | None:
         return None if self.high is None else self.high - self.value
 
+    @property
+    def spread(self) -> Spread | None:
+        """The parts of `se` squared; None where one seed says nothing about spread."""
+        if self.seed_part is None or self.seed_df is None:
+            return None
+        return Spread(self.seed_part, self.seed_df, self.image_part, self.num_images)
+
     def bound(self, level: float, *, is_upper: bool) -> float | None:
         """One-sided confidence bound; None where there is no interval."""
-        if self.se is None or self.df is None:
+        spread = self.spread
+        if spread is None:
             return None
-        reach = float(stdtrit(self.df, level)) * self.se
+        reach = spread.reach(2.0 * (1.0 - level))
         return self.value + (reach if is_upper else -reach)
 
     def one_sided_p(self, *, of_more_than: float = 0.0) -> float | None:
         """p of the true value being `of_more_than` or less; small where it is more."""
-        if self.se is None or self.df is None:
+        spread = self.spread
+        if spread is None:
             return None
-        return _tail(self.value - of_more_than, self.se, self.df)
+        half = spread.p(self.value - of_more_than) / 2.0
+        return half if self.value >= of_more_than else 1.0 - half
 
 
 def variance_components(is_correct: ArrayLike) -> VarianceComponents:
     """Seed, image and noise components of a [seeds, images] matrix of numbers, by analysis of variance.
 
     Raises:
-        ValueError: fewer than two rows or columns.
+        ValueError: fewer than two of either.
     """
     y = np.asarray(is_correct, dtype=np.float64)
     if y.ndim != 2 or min(y.shape) < 2:
@@ -124,7 +129,7 @@ def mean_accuracy(cell: Replicates, level: float = 0.95) -> Estimate:
 
 
 def delta(a: Replicates, b: Replicates, level: float = 0.95) -> Estimate:
-    """a - b, paired on the seeds and images that the two share."""
+    """a - b, paired on what the two share of seeds and images."""
     return contrast([a, b], [1.0, -1.0], level)
 
 
@@ -158,13 +163,16 @@ def contrast(cells: Sequence[Replicates], weights: Sequence[float], level: float
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     by_seed = [table.mean(axis=1) for table in tables]
-    seed_parts = [_spread(rows) / len(rows) if len(rows) > 1 else None for rows in by_seed]
-    return _estimate(
+    counts = [len(rows) for rows in by_seed]
+    seed_part, seed_df = _seed_part(by_seed) if min(counts) > 1 else (None, None)
+    return make_estimate(
         value=math.fsum(float(rows.mean()) for rows in by_seed),
-        seed_parts=seed_parts,
-        counts=[len(rows) for rows in by_seed],
+        seed_part=seed_part,
+        seed_df=seed_df,
         image_part=0.0 if num_images is None else _image_part(tables),
+        num_seeds=min(counts),
         num_images=num_images,
+        is_paired=len(counts) == 1,
         level=level,
     )
 
@@ -183,63 +191,48 @@ def weigh_cells(cells: Sequence[Replicates], weights: Sequence[float]) -> tuple[
     return tables, tables[0].shape[1] if has_images else None
 
 
-def _estimate(
+def make_estimate(
     *,
     value: float,
-    seed_parts: Sequence[float | None],
-    counts: Sequence[int],
+    seed_part: float | None,
+    seed_df: float | None,
     image_part: float,
+    num_seeds: int,
     num_images: int | None,
+    is_paired: bool,
     level: float,
 ) -> Estimate:
-    known = [part for part in seed_parts if part is not None]
-    se = df = reach = p = seed_part = None
-    if len(known) == len(seed_parts):
-        seed_part = math.fsum(known)
-        se = math.sqrt(seed_part + image_part)
-        df = degrees_of_freedom(known, counts, image_part, num_images)
-        reach = float(stdtrit(df, (1.0 + level) / 2.0)) * se
-        p = min(1.0, 2.0 * _tail(abs(value), se, df))
+    """The estimate with these parts of its squared error; without a seed part it has no interval."""
+    spread = reach = None
+    if seed_part is not None and seed_df is not None:
+        spread = Spread(seed_part, seed_df, image_part, num_images)
+        reach = spread.reach(1.0 - level)
     return Estimate(
         value=value,
         low=None if reach is None else value - reach,
         high=None if reach is None else value + reach,
-        se=se,
-        df=df,
-        p=p,
-        num_seeds=min(counts),
+        se=None if spread is None else spread.se,
+        df=None if spread is None else spread.df(1.0 - level),
+        p=None if spread is None else spread.p(value),
+        num_seeds=num_seeds,
         num_images=num_images,
         method=SEEDS_ONLY if num_images is None else SEED_AND_IMAGE,
-        is_paired=len(counts) == 1,
+        is_paired=is_paired,
         seed_part=seed_part,
+        seed_df=seed_df,
         image_part=image_part,
         level=level,
     )
 
 
-def degrees_of_freedom(
-    seed_parts: Sequence[float], counts: Sequence[int], image_part: float, num_images: int | None
-) -> float:
-    """Satterthwaite's degrees of freedom with the seed parts at their upper quartiles (see the module).
-
-    Args:
-        seed_parts: variance of the mean over each set of seeds.
-        counts: number of seeds in each, at least 2.
-    """
-    quartiles = [part * (n - 1) / float(chdtri(n - 1, 0.75)) for part, n in zip(seed_parts, counts, strict=True)]
-    if image_part == 0.0:
-        quartiles = list(seed_parts)  # Student's and Welch's own, which need no help
-    spread = math.fsum(part**2 / (n - 1) for part, n in zip(quartiles, counts, strict=True))
-    spread += image_part**2 / (num_images - 1) if num_images is not None and num_images > 1 else 0.0
-    total = math.fsum(quartiles) + image_part
-    return total**2 / spread if spread > 0.0 else float(sum(counts) - len(counts))
-
-
-def _tail(distance: float, se: float, df: float) -> float:
-    """Probability beyond `distance`; without spread, any distance is certain."""
-    if se == 0.0:
-        return 0.5 if abs(distance) <= ROUNDING else 0.0 if distance > 0.0 else 1.0
-    return float(stdtr(df, -distance / se))
+def _seed_part(by_seed: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Variance of the sum of means over independent sets of seeds, and its degrees of freedom (Welch's)."""
+    parts = [_spread(rows) / len(rows) for rows in by_seed]
+    total = math.fsum(parts)
+    if total == 0.0:
+        return 0.0, float(sum(len(rows) - 1 for rows in by_seed))
+    squares = math.fsum(part**2 / (len(rows) - 1) for part, rows in zip(parts, by_seed, strict=True))
+    return total, total**2 / squares
 
 
 def _group_by_seeds(cells: Sequence[Replicates], weights: Sequence[float]) -> list[list[tuple[float, Replicates]]]:

@@ -14,7 +14,6 @@ from orchestrator.views.replicates import Replicates, score_images, score_seeds
 from orchestrator.views.stats import mean_interval
 from orchestrator.views.variance import (
     contrast,
-    degrees_of_freedom,
     delta,
     difference_in_differences,
     mean_accuracy,
@@ -180,18 +179,6 @@ def test_disjoint_seeds_stay_paired_on_images() -> None:
 def test_other_test_sets_are_not_paired_on_images(other: Replicates) -> None:
     found = delta(score_images(random_bits(0), test_set="a"), other)
     assert found.method == "seeds only"
-
-
-@given(share=st.floats(0.0, 1.0), n=st.integers(2, 12))
-def test_degrees_of_freedom_lie_between_those_of_the_seeds_and_of_all(share: float, n: int) -> None:
-    found = degrees_of_freedom([share], [n], 1.0 - share, 1000)
-    assert n - 1 <= found * (1 + 1e-9)
-    assert found <= (n - 1 + 999) * (1 + 1e-9)
-
-
-def test_a_seed_part_alone_has_students_degrees_of_freedom_and_two_have_welchs() -> None:
-    assert degrees_of_freedom([0.4], [3], 0.0, None) == pytest.approx(2)
-    assert degrees_of_freedom([0.4, 0.4], [3, 3], 0.0, None) == pytest.approx(4)
 
 
 def test_bounds_and_one_sided_p_agree_with_each_other() -> None:
