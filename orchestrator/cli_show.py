@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from orchestrator.cli_place import check_root, find_sweep
 from orchestrator.errors import UsageError
-from orchestrator.record import State
+from orchestrator.record import State, SweepMember
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.tuning.live import duration
 
@@ -56,24 +57,40 @@ def _print_plan(found: Any) -> None:
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for name in axes:
         table.add_column(name)
-    for name in ("trials", "params", "MFLOPs/image", "memory MiB", "time a trial", "GPU-hours"):
+    is_searched = found.num_search_trials > 0
+    for name in (
+        *(("search",) if is_searched else ()),
+        "trials",
+        "params",
+        "MFLOPs/image",
+        "memory MiB",
+        "time a trial",
+        "GPU-hours",
+    ):
         table.add_column(name, justify="right")
     table.add_column("standing")
     for cell in found.cells[:MAX_ROWS]:
         table.add_row(
             *[Text("-" if cell.axes.get(name) is None else str(cell.axes[name])) for name in axes],
+            *([_search_text(cell.search)] if is_searched else []),
             f"{cell.num_finished}/{cell.num_trials}",
             f"{cell.num_params:,}",
             f"{cell.flops / 1e6:,.2f}",
             "unknown" if cell.memory_mib is None else f"{cell.memory_mib:,.0f}",
             "unknown" if cell.trial_time_s is None else duration(cell.trial_time_s),
             "unknown" if cell.gpu_hours is None else f"{cell.gpu_hours:.2f}",
-            Text("; ".join(cell.reasons if cell.standing == "changed" else [cell.standing, *cell.reasons])),
+            Text("; ".join(_standing_texts(cell))),
         )
     console = _console()
     console.print(table)
     if len(found.cells) > MAX_ROWS:
         console.print(f"... and {len(found.cells) - MAX_ROWS:,} more cells (--json lists all)")
+    if is_searched:
+        console.print(
+            f"{found.sweep}: {found.num_search_trials} search trials, {found.num_search_to_run} to run; "
+            "a measured trial has no id before its cell's search is over",
+            highlight=False,
+        )
     remaining = UNKNOWN_TIME if found.remaining_time_s is None else duration(found.remaining_time_s)
     console.print(
         f"{found.sweep}: {len(found.cells)} cells, {found.num_trials} trials, {found.num_finished} done, "
@@ -82,6 +99,20 @@ def _print_plan(found: Any) -> None:
     )
     if found.gpu_hours:
         console.print(f"GPU-hours: {found.gpu_hours:.2f} on {found.device}", highlight=False)
+
+
+def _search_text(search: Any) -> str:
+    return "-" if search is None else f"{search.num_finished}/{search.num_trials}"
+
+
+def _standing_texts(cell: Any) -> list[str]:
+    """Where a cell stands and why; of a searched one, what was chosen."""
+    texts = list(cell.reasons if cell.standing == "changed" else [cell.standing, *cell.reasons])
+    if cell.search is not None:
+        if cell.search.chosen is not None:
+            texts.insert(0, ", ".join(f"{name} {value}" for name, value in cell.search.chosen.items()))
+        texts += [note for note in cell.search.notes if note not in texts]
+    return texts
 
 
 def show_status(place: str | None, results: Path, as_json: bool) -> None:
@@ -96,11 +127,11 @@ def show_status(place: str | None, results: Path, as_json: bool) -> None:
             click.echo(f"no sweep under {root.root} yet; `orch run SPEC` makes one", err=True)
         else:
             for sweep in sweeps:
-                click.echo(f"{sweep['sweep']}: {_counts_text(sweep['states'])}")
+                click.echo(_sweep_text(sweep))
         return
     root, name = find_sweep(place, results)
     content = _sweep_status(root, name)
-    content["trials"] = [_trial_status(root, member) for member in root.sweep(name).read_index().members]
+    content["trials"] = [_trial_status(root, member) for member in root.sweep(name).read_index().all_members]
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return
@@ -108,9 +139,19 @@ def show_status(place: str | None, results: Path, as_json: bool) -> None:
 
 
 def _sweep_status(root: ResultsDir, name: str) -> dict[str, Any]:
-    members = root.sweep(name).read_index().members
+    index = root.sweep(name).read_index()
+    content = {"sweep": name, **_count_states(root, index.members, index.num_pending)}
+    if index.search or index.num_search_pending:
+        content["search"] = _count_states(root, index.search, index.num_search_pending)
+    return content
+
+
+def _count_states(root: ResultsDir, members: Sequence[SweepMember], num_pending: int) -> dict[str, Any]:
+    """Trials by state; those whose ids are not known yet wait."""
     states = Counter(root.trial(member.trial_id).state().value for member in members)
-    return {"sweep": name, "num_trials": len(members), "states": dict(states)}
+    if num_pending:
+        states[State.WAITING.value] += num_pending
+    return {"num_trials": len(members) + num_pending, "states": dict(states)}
 
 
 def _trial_status(root: ResultsDir, member: Any) -> dict[str, Any]:
@@ -123,11 +164,13 @@ def _trial_status(root: ResultsDir, member: Any) -> dict[str, Any]:
     return {
         "trial_id": member.trial_id,
         "axes": {**member.axes, "seed": member.seed},
+        "phase": member.phase,
+        "proposal": member.proposal,
         "state": state.value,
         "num_epochs": len(rows),
         "num_attempts": folder.num_attempts(),
         "val_acc": rows[-1].val_acc if rows else None,
-        "test_acc": record.test_acc if record else None,
+        "test_acc": record.test_acc if record and member.phase == "measure" else None,
         "error": record.diverged if record and record.diverged else error,
     }
 
@@ -136,11 +179,23 @@ def _print_status(content: dict[str, Any]) -> None:
     trials = content["trials"]
     axes = list(dict.fromkeys(name for trial in trials for name in trial["axes"]))
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    for name in ("trial", *axes, "state", "epochs", "attempts", "val acc", "test acc", ""):
+    is_searched = "search" in content
+    for name in (
+        "trial",
+        *(["phase"] if is_searched else []),
+        *axes,
+        "state",
+        "epochs",
+        "attempts",
+        "val acc",
+        "test acc",
+        "",
+    ):
         table.add_column(name)
     for trial in trials[:MAX_ROWS]:
         table.add_row(
             trial["trial_id"],
+            *([_phase_text(trial)] if is_searched else []),
             *[Text("-" if trial["axes"].get(name) is None else str(trial["axes"][name])) for name in axes],
             trial["state"],
             str(trial["num_epochs"]),
@@ -153,7 +208,16 @@ def _print_status(content: dict[str, Any]) -> None:
     console.print(table)
     if len(trials) > MAX_ROWS:
         console.print(f"... and {len(trials) - MAX_ROWS:,} more trials (--json lists all)")
-    console.print(f"{content['sweep']}: {_counts_text(content['states'])}", highlight=False)
+    console.print(_sweep_text(content), highlight=False)
+
+
+def _sweep_text(content: dict[str, Any]) -> str:
+    search = f"; search: {_counts_text(content['search']['states'])}" if "search" in content else ""
+    return f"{content['sweep']}: {_counts_text(content['states'])}{search}"
+
+
+def _phase_text(trial: dict[str, Any]) -> str:
+    return "measure" if trial["proposal"] is None else f"tune {trial['proposal']}"
 
 
 def show_log(prefix: str, results: Path, *, follow: bool, as_json: bool) -> None:

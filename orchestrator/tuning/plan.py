@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import cost, provenance
@@ -13,10 +13,12 @@ from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Cell, Trial
+from orchestrator.tuning.cell_search import chosen_values, survey_searches
+from orchestrator.tuning.search_plan import SearchPlan, earlier_cells, plan_search, search_warnings
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.timing import EpochTimes
 
-NEW, DONE, PARTLY, CHANGED = "new", "done", "partly done", "changed"
+NEW, DONE, PARTLY, CHANGED, AFTER_SEARCH = "new", "done", "partly done", "changed", "after search"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class CellPlan:
     cell_id: str
     axes: Mapping[str, Any]
     standing: str
-    """new, done, partly done or changed."""
+    """new, done, partly done or changed; `after search` while the ids of its trials are not known."""
     reasons: tuple[str, ...]
     """Why trials of it run, or what is unusual about those that are done."""
     num_trials: int
@@ -41,9 +43,11 @@ class CellPlan:
     trial_time_s: float | None
     """Expected training time of one trial; None until a comparable epoch was measured on this kind of device."""
     remaining_time_s: float | None
-    """Of the trials that are still to run, one after the other."""
+    """Of the measured trials that are still to run, one after the other."""
     gpu_hours: float | None
     """GPUs a trial times the remaining time; 0 on a CPU, None while the time is unknown."""
+    search: SearchPlan | None = None
+    """The search before it, priced apart; None for a cell that is not searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,34 +58,51 @@ class SweepPlan:
     device: str
     cells: tuple[CellPlan, ...]
     num_trials: int
+    """Measured trials; as in the next two, those whose ids a search has yet to tell included."""
     num_finished: int
     num_to_run: int
     remaining_time_s: float | None
+    """Of search and measured trials that are still to run, one after the other."""
     gpu_hours: float | None
-    """Of all cells."""
+    """Of all cells, search trials included."""
+    num_search_trials: int
+    num_search_to_run: int
     warnings: tuple[str, ...]
 
 
 def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
-    """Price every cell of `grid`."""
+    """Price every cell of `grid`: its search where there is one, and its measured trials."""
+    searches = survey_searches(grid, spec.tune, results, lambda standing: False)
+    grid = grid.with_chosen(chosen_values(searches), spec.seeds) if searches else grid
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
     device, times = measured_times(results, uses_gpu=spec.resources.gpus > 0)
-    cells = tuple(
-        _plan_cell(cell, [standings[trial.trial_id] for trial in cell.trials], times, spec.resources.gpus)
-        for cell in grid.cells
-    )
-    unfinished = [s for s in standings.values() if not s.is_finished]
-    remaining = _sum_or_none([cell.remaining_time_s for cell in cells])
+    earlier = earlier_cells(results, spec.name)
+    cells = []
+    for cell in grid.cells:
+        known = [standings[trial.trial_id] for trial in cell.trials]
+        search = searches.get(cell.cell_id)
+        if search is not None:
+            priced = plan_search(search, times, spec.resources.gpus, earlier.get(cell.cell_id, 0))
+            trial = search.cell.base if not cell.trials else cell.trials[0]
+            cells.append(
+                replace(_plan_cell(cell, trial, known, len(spec.seeds), times, spec.resources.gpus), search=priced)
+            )
+        else:
+            cells.append(_plan_cell(cell, cell.trials[0], known, len(spec.seeds), times, spec.resources.gpus))
+    plans = [cell.search for cell in cells if cell.search is not None]
+    num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
     return SweepPlan(
         sweep=spec.name,
         device=device or "nothing was trained on this kind of device yet",
-        cells=cells,
-        num_trials=len(standings),
-        num_finished=len(standings) - len(unfinished),
-        num_to_run=len(unfinished),
-        remaining_time_s=remaining,
-        gpu_hours=_sum_or_none([cell.gpu_hours for cell in cells]),
-        warnings=grid.warnings,
+        cells=tuple(cells),
+        num_trials=num_trials,
+        num_finished=num_finished,
+        num_to_run=num_trials - num_finished,
+        remaining_time_s=_sum_or_none([*(c.remaining_time_s for c in cells), *(p.remaining_time_s for p in plans)]),
+        gpu_hours=_sum_or_none([*(c.gpu_hours for c in cells), *(p.gpu_hours for p in plans)]),
+        num_search_trials=sum(one.num_trials for one in plans),
+        num_search_to_run=sum(one.num_to_run for one in plans),
+        warnings=(*grid.warnings, *search_warnings(searches, results, spec.name)),
     )
 
 
@@ -120,21 +141,24 @@ def _measured_epoch(folder: TrialFolder) -> tuple[str, str, Mapping[str, Any], f
     return attempts[-1].started_at, attempts[-1].device, asked, sum(row.wall_time_s for row in rows) / len(rows)
 
 
-def _plan_cell(cell: Cell, standings: Sequence[Standing], times: EpochTimes, gpus: float) -> CellPlan:
-    trial = cell.trials[0]
+def _plan_cell(
+    cell: Cell, trial: Trial, standings: Sequence[Standing], num_trials: int, times: EpochTimes, gpus: float
+) -> CellPlan:
+    """`trial` stands for the cell; its own trials are not known before its search is over."""
     num_params, flops, memory = _counts(trial)
-    to_run = [standing for standing in standings if not standing.is_finished]
+    num_finished = sum(standing.is_finished for standing in standings)
+    num_to_run = num_trials - num_finished
     notes = [standing.note for standing in standings if standing.note]
     reasons = tuple(dict.fromkeys(note for note in notes if note != "new"))
     trial_time_s = times.trial_s(trial)
-    remaining_s = 0.0 if not to_run else None if trial_time_s is None else trial_time_s * len(to_run)
+    remaining_s = 0.0 if not num_to_run else None if trial_time_s is None else trial_time_s * num_to_run
     return CellPlan(
         cell_id=cell.cell_id,
         axes=dict(cell.axes),
-        standing=_standing_of(standings),
+        standing=_standing_of(standings) if standings else AFTER_SEARCH,
         reasons=reasons,
-        num_trials=len(standings),
-        num_finished=len(standings) - len(to_run),
+        num_trials=num_trials,
+        num_finished=num_finished,
         num_failed=sum(standing.state is State.FAIL for standing in standings),
         num_diverged=sum(standing.state is State.DIVERGED for standing in standings),
         num_params=num_params,

@@ -94,7 +94,7 @@ class Runner:
         *,
         is_probed: bool = True,
     ) -> None:
-        """Train `to_run`, the longest first; a finished one is trained anew.
+        """Train `to_run` in this order; a finished one is trained anew.
 
         Args:
             standings: of all trials that must have seen the same data, `to_run` among them.
@@ -115,8 +115,7 @@ class Runner:
         self.trained.update(trial.trial_id for trial in to_run)
         self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
         self.stack.enter_context(find_session(self.options.executor)(settings))
-        longest_first = sorted(to_run, key=lambda trial: -predicted_work(trial))
-        for event in find_executor(self.options.executor)(longest_first, settings):
+        for event in find_executor(self.options.executor)(to_run, settings):
             if isinstance(event, TrialEnded):
                 self.states[event.trial_id] = event.state
             for listener in self.listeners:
@@ -160,6 +159,11 @@ class Runner:
             self.fingerprints[key] = prepare_data(trial.data)
             root = trial.data.root
             self.roots[key] = None if root is None else str(Path(root).resolve())  # a worker has another working folder
+
+
+def longest_first(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials by their expected training time."""
+    return sorted(trials, key=lambda trial: -predicted_work(trial))
 
 
 def predicted_work(trial: Trial) -> float:

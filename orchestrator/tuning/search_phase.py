@@ -23,7 +23,7 @@ from orchestrator.results import ResultsDir, SweepFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.cell_search import CellSearch, IsDue, chosen_values, survey_searches, tuned_sweep
 from orchestrator.tuning.pruning import PruneRule
-from orchestrator.tuning.runner import Runner, RunOptions
+from orchestrator.tuning.runner import Runner, RunOptions, longest_first
 from orchestrator.tuning.survey import Standing, build_index, survey
 
 
@@ -135,7 +135,7 @@ def _to_do_again(options: RunOptions, attempted: set[str]) -> IsDue:
 
 def _due(searches: Mapping[str, CellSearch], attempted: set[str]) -> list[Trial]:
     found = {trial.trial_id: trial for one in searches.values() for trial in one.due}
-    return [trial for trial_id, trial in found.items() if trial_id not in attempted]
+    return longest_first([trial for trial_id, trial in found.items() if trial_id not in attempted])
 
 
 def _rules(searches: Mapping[str, CellSearch]) -> dict[str, PruneRule]:

@@ -19,7 +19,7 @@ from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.cell_search import chosen_values, survey_searches
-from orchestrator.tuning.runner import Listener, Runner, RunOptions
+from orchestrator.tuning.runner import Listener, Runner, RunOptions, longest_first
 from orchestrator.tuning.search_phase import SearchSummary, index_of, run_search, summarize_search, write_snapshot
 from orchestrator.tuning.survey import Standing, survey
 
@@ -83,14 +83,14 @@ def run_sweep(
 
 
 def select_trials(standings: Sequence[Standing], options: RunOptions) -> list[Trial]:
-    """What has to be trained."""
+    """What has to be trained, the longest first so that no long trial is left alone at the end."""
 
     def is_due(standing: Standing) -> bool:
         if standing.is_finished:
             return standing.is_other_code and options.retrain_changed
         return standing.state is not State.FAIL or options.retry_failed
 
-    return [standing.trial for standing in standings if is_due(standing)]
+    return longest_first([standing.trial for standing in standings if is_due(standing)])
 
 
 def _summarize(
