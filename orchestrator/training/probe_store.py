@@ -56,14 +56,17 @@ class ProbeStore:
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             log.warning("%s is damaged, its moment counts as not probed: %s", path, error)
             return None
-        return arrays if arrays.keys() == PROBES.keys() else None
+        if arrays.keys() != PROBES.keys():
+            log.warning("%s holds other arrays than this version measures; its moment counts as not probed", path)
+            return None
+        return arrays
 
 
 def stack_moments(moments: list[dict[str, Array]]) -> dict[str, Array]:

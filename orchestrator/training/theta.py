@@ -1,7 +1,8 @@
 """The attentions of a model in; what their mixing of heads and their norms do to a map out.
 
 An attention that mixes heads says so itself: its method `head_mixing()` gives the matrix [to, from] that mixes the map
-after the softmax. A norm over heads is a `HeadNorm`, or a `HeadGain`, which is its factor without the rest. Shape suffixes: H heads.
+after the softmax. A norm over heads is a `HeadNorm`, or a `HeadGain`, which is its factor without the rest.
+Shape suffixes: H heads.
 """
 
 from __future__ import annotations

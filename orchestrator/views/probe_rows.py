@@ -157,7 +157,7 @@ def _probed(results: str | Path | ResultsDir, table: pd.DataFrame) -> Iterator[t
 
 def _read(folder: TrialFolder) -> dict[str, Array] | None:
     try:
-        with np.load(folder.probes_file, allow_pickle=False) as content:
+        with folder.probes_file.open("rb") as file, np.load(file, allow_pickle=False) as content:
             found = {name: content[name] for name in content.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
