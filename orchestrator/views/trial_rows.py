@@ -10,9 +10,10 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ResultsError
+from orchestrator.errors import ResultsError, UsageError
 from orchestrator.record import Attempt, EpochMetrics, State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.views.curves import CurveName, name_curves, value_text
@@ -116,6 +117,21 @@ class TrialRows:
         message = message.replace(f"{self.results.root}/", "")
         if message not in self.notices:
             self.notices.append(message)
+
+
+def open_sweep(results: str | Path | ResultsDir, sweep: str) -> TrialRows:
+    """The trials of a sweep under a root.
+
+    Raises:
+        UsageError: there is no such sweep under the root.
+        ResultsError: the sweep's index is damaged.
+    """
+    opened = results if isinstance(results, ResultsDir) else ResultsDir(Path(results))
+    folder = opened.sweep(sweep)
+    if not folder.trials_file.exists():
+        known = ", ".join(opened.sweeps()) or "none; `orch run` makes one"
+        raise UsageError(f"there is no sweep {sweep!r} under {opened.root}; sweeps there: {known}")
+    return TrialRows(opened, folder.read_index())
 
 
 def _finished(record: TrialRecord) -> dict[str, Any]:
