@@ -76,8 +76,9 @@ def test_what_a_cell_says_of_its_axes_is_what_its_trials_are(content: dict[str, 
 
 @settings(max_examples=50)
 @given(contents())
-def test_names_resources_and_tracking_change_no_trial_id(content: dict[str, Any]) -> None:
+def test_names_resources_tracking_and_probes_change_no_trial_id(content: dict[str, Any]) -> None:
     changed = {**content, "name": "other", "resources": {"cpus": 2, "gpus": 0.5}, "tracking": {"mlflow": False}}
+    changed["probe"] = {"images": 8, "epochs": [1], "skip_images": 0}
     changed["data"] = {**content["data"], "root": "/elsewhere"}
     changed["train"] = {**content["train"], "checkpoint_minutes": 1}
     assert ids(expand_grid(load(content))) == ids(expand_grid(load(changed)))

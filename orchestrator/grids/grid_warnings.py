@@ -41,6 +41,8 @@ class GridWarnings:
     equal: dict[tuple[Choices, Choices], None] = field(default_factory=dict)
     """In what combinations differ that are one cell, the earlier one first."""
     unread: dict[UnreadOption, None] = field(default_factory=dict)
+    num_epochs: int = 0
+    """Of the longest trial, cool-down included."""
 
     def see_exclusions(self, values: Mapping[str, Any]) -> bool:
         """Whether the cell with these values is excluded."""
@@ -51,6 +53,7 @@ class GridWarnings:
 
     def see_cell(self, combination: Combination, values: Mapping[str, Any]) -> None:
         """Takes note of a cell that is not excluded."""
+        self.num_epochs = max(self.num_epochs, values["epochs"] + values["cooldown_epochs"])
         unread = list(self._unread(combination, values))
         self.unread.update(dict.fromkeys(unread))
         self.num_collapsed += math.prod(found.num_values for found in unread) - 1
@@ -66,7 +69,12 @@ class GridWarnings:
 
     def texts(self) -> tuple[str, ...]:
         """The warnings, each beginning with file:line:column."""
-        found = [*self._exclusion_texts(), *self._condition_texts(), *map(self._unread_text, self.unread)]
+        found = [
+            *self._exclusion_texts(),
+            *self._condition_texts(),
+            *self._probe_texts(),
+            *map(self._unread_text, self.unread),
+        ]
         found += [self._equal_text(*pair) for pair in self.equal if self._is_news(*pair)]
         if len(found) > MAX_WARNINGS:
             left = len(found) - MAX_WARNINGS
@@ -99,6 +107,12 @@ class GridWarnings:
         for index, unit in enumerate(self.combinations.units):
             if index not in self.used_units:
                 yield f"{self._place(unit.axes[0].path)}: axis {unit.names[0]} applies to no cell"
+
+    def _probe_texts(self) -> Iterator[str]:
+        for index, epoch in enumerate(self.combinations.spec.probe.epochs):
+            if epoch > self.num_epochs:
+                place = self._place(("probe", "epochs", index))
+                yield f"{place}: nothing is probed at epoch {epoch}: no trial lasts longer than {self.num_epochs}"
 
     def _unread_text(self, found: UnreadOption) -> str:
         place = f"{self._place(found.option_path)}: "

@@ -177,12 +177,15 @@ def _read_settings(findings: Findings, key: str, cls: type[Settings], value: Any
         try:
             found[name] = kind.convert(content[name])
         except ValueError:
-            message = f"{name} cannot be {show(content[name])}"
-            findings.report((key, name), message, f"allowed: {kind.allowed}")
+            findings.report((key, name), f"{name} cannot be {_shown(content[name])}", f"allowed: {kind.allowed}")
     settings = cls(**found)
     if isinstance(settings, Resources):
         _check_resources(findings, settings)
     return settings
+
+
+def _shown(value: Any) -> str:
+    return f"[{', '.join(show(item) for item in value)}]" if isinstance(value, list) else show(value)
 
 
 def _check_resources(findings: Findings, resources: Resources) -> None:

@@ -26,6 +26,11 @@ def test_equal_values_collapse_and_both_places_are_named() -> None:
     )
 
 
+def test_an_epoch_to_probe_that_no_trial_reaches_is_told() -> None:
+    axes = "axes: {depth: [2], embed_dim: [8], lr: [0.1]}\nprobe: {epochs: [1, 2, 5]}\n"
+    assert grid_of(axes).warnings == ("f.yaml:3:24: nothing is probed at epoch 5: no trial lasts longer than 2",)
+
+
 def test_equal_rows_of_a_zip_collapse() -> None:
     grid = grid_of("axes: {lr: [0.1]}\nzip: {depth: [2, 4, 2], embed_dim: [8, 8, 8.0]}\n")
     assert len(grid.cells) == 2

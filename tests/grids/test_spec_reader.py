@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.grids.spec_reader import KEYS, read_question
-from orchestrator.grids.sweep_spec import Resources, Tracking
+from orchestrator.grids.sweep_spec import Probe, Resources, Tracking
 from orchestrator.spec import loads_spec
 from tests.grids.spec_errors import BadSpec, bad_specs, message_of
 
@@ -21,6 +21,7 @@ data: {name: digits, root: /data}
 train: {epochs: 2, batch_size: 8}
 resources: {cpus: 2, gpus: 0.5, workers: 1, compile: true}
 tracking: {mlflow: false}
+probe: {enabled: true, images: 32, epochs: [1, 2], skip_images: 0}
 """
 
 
@@ -31,13 +32,14 @@ def test_a_bad_spec_is_told_with_place_and_what_is_allowed(case: BadSpec) -> Non
 
 def test_every_key_is_read() -> None:
     spec = loads_spec(WHOLE)
-    assert set(KEYS) == {line.partition(":")[0] for line in WHOLE.splitlines()[1:]}
+    assert set(KEYS) - {"tune"} == {line.partition(":")[0] for line in WHOLE.splitlines()[1:]}
     assert spec.axis_names == ("depth", "lr", "embed_dim", "mixup")
     assert spec.exclude == ({"depth": (2,), "mixup": (0.0, 0.1), "embed_dim": (8,)},)
     assert spec.seeds == (3, 1)
     assert spec.model == {"num_heads": 2, "patch_size": 2, "qkv_bias": False, "init_values": None}
     assert spec.resources == Resources(cpus=2.0, gpus=0.5, workers=1, compile=True)
     assert spec.tracking == Tracking(mlflow=False)
+    assert spec.probe == Probe(enabled=True, images=32, epochs=(1, 2), skip_images=0)
     assert spec.question == "why?"
 
 
@@ -52,7 +54,7 @@ def test_what_is_not_given_has_its_default() -> None:
         " train: {epochs: 1, batch_size: 8, lr: 1}}"
     )
     assert (spec.axes, spec.zips, spec.exclude, spec.seeds) == ((), (), (), (0,))
-    assert (spec.resources, spec.tracking, spec.question) == (Resources(), Tracking(), "")
+    assert (spec.resources, spec.tracking, spec.probe, spec.question) == (Resources(), Tracking(), Probe(), "")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_the_question_stands_in_the_header(text: str, question: str) -> None:
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n"])
 def test_an_empty_file_is_told_which_keys_there_are(text: str) -> None:
     assert ": the file is empty" in message_of(text)
-    assert "keys: name, axes, zip, exclude, seeds, model, data, train, resources, tracking" in message_of(text)
+    assert f"keys: {', '.join(KEYS)}" in message_of(text)
 
 
 def test_a_file_that_is_no_mapping_is_told_so() -> None:

@@ -32,6 +32,8 @@ data: {name: digits}
 train: {epochs: 2, batch_size: 8, lr: 1.0e-05}
 resources: {gpus: 0.5}
 tracking: {mlflow: false}
+probe:
+  epochs: [1]
 """
 
 
