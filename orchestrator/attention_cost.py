@@ -49,6 +49,9 @@ def _lambdas_and_norm(model: ModelConfig) -> int:
     return 4 * (head_dim // 2) + head_dim
 
 
+PENALTY_BYTES: Mapping[str | None, tuple[float, float]] = {None: (0, 0), "paper": (8, 12), "released": (11, 15)}
+"""Bytes that a penalty on maps keeps a map element, under fp32 and bf16."""
+
 ONE_MORE = (4, 2)
 """One more tensor of the size of V."""
 
@@ -100,11 +103,11 @@ def attention_flops(model: ModelConfig, name: str, num_tokens: int) -> int:
     return 8 * num_tokens * dim**2 + 2 * (1 + cost.num_sums) * num_tokens**2 * dim + mixings
 
 
-def attention_bytes(model: ModelConfig, name: str, num_tokens: int, *, half: bool, keeps_maps: bool = False) -> float:
+def attention_bytes(model: ModelConfig, name: str, num_tokens: int, *, half: bool, cos_reg: str | None = None) -> float:
     """Bytes that one attention keeps of one image besides Q, K, V and its output.
 
     Args:
-        keeps_maps: somebody looks at the maps while training, so that no attention is fused.
+        cos_reg: the penalty on maps; with one, no attention is fused, and the cosine keeps tensors of its own.
     """
     cost = AttentionCost(map_bytes=_own_map_bytes()) if is_dotted_attention(name) else _cost(name)
     heads, elements = model.num_heads, model.num_heads * num_tokens**2
@@ -114,12 +117,12 @@ def attention_bytes(model: ModelConfig, name: str, num_tokens: int, *, half: boo
         found += 3 * (2 if half else 4) * num_tokens * model.embed_dim + 8 * num_norms * num_tokens * heads
     if name == "reattention_ln":
         found += 8 * num_tokens**2
-    map_bytes = (4, 6) if cost.map_bytes is None and keeps_maps else cost.map_bytes
-    if map_bytes is None:
+    if cost.map_bytes is None and cos_reg is None:
         return found + 4 * heads * num_tokens
+    map_bytes, penalty = cost.map_bytes or (4, 6), PENALTY_BYTES[cos_reg]
     dropout = (2 if half else 4) + 1 if model.attn_drop_rate > 0 else 0
     without_norm = 4 if name == "reattention" and model.reattention_norm == "none" else 0
-    return found + elements * (map_bytes[half] + dropout - without_norm)
+    return found + elements * (map_bytes[half] + penalty[half] + dropout - without_norm)
 
 
 def _own_map_bytes() -> tuple[float, float]:

@@ -25,6 +25,16 @@ Fraction = Annotated[float, Ge(0.0), Lt(1.0)]
 Rate = Annotated[float, Ge(0.0), Le(1.0)]
 
 
+GOVERNED: Mapping[str, tuple[str, Any]] = {
+    "residual_base_depth": ("residual_scale", 1),
+    "cos_reg_weight": ("cos_reg", 0.1),
+    "cos_reg_blocks": ("cos_reg", None),
+}
+"""Fields that mean something only where another one is set: that one, and the value they have there by default."""
+
+RESIDUAL_EXPONENTS: Mapping[str | None, float] = {None: 0.0, "1/sqrt(depth)": 0.5, "1/depth": 1.0}
+
+
 class _Section:
     """Numbers take the type their field declares, so 12 and 12.0 are one value."""
 
@@ -32,6 +42,17 @@ class _Section:
         cls: type = type(self)
         for name, hint in _field_types(cls).items():
             object.__setattr__(self, name, _as_declared(getattr(self, name), hint))
+        for name, (governor, default) in GOVERNED.items():
+            if name in _field_types(cls):
+                self._govern(name, governor, default)
+
+    def _govern(self, name: str, governor: str, default: Any) -> None:
+        if getattr(self, governor) == "none":
+            object.__setattr__(self, governor, None)
+        if getattr(self, governor) is None:
+            object.__setattr__(self, name, None)
+        elif getattr(self, name) is None:
+            object.__setattr__(self, name, default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +79,11 @@ class ModelConfig(_Section):
     """LayerNorm on queries and keys, over the channels of each head; false is the same as absent."""
     init_values: Annotated[float, Gt(0.0)] | None = None
     """Initial value of LayerScale (arXiv 2103.17239); absent means no LayerScale."""
+    residual_scale: Literal["none", "1/sqrt(depth)", "1/depth"] | None = None
+    """Factor m^-a on both branches of every block, a = 1/2 or 1 and m = depth / residual_base_depth, with the learning
+    rate of CompleteP (arXiv 2505.01618): that of the blocks times m^(a-1), their Adam eps times m^-a."""
+    residual_base_depth: Positive | None = None
+    """The depth at which `residual_scale` changes nothing; 1 where it is not given."""
     global_pool: Literal["token", "avg"] = "token"
     """What the classifier reads: the class token, or the mean over patch tokens."""
     drop_rate: Fraction = 0.0
@@ -88,6 +114,16 @@ class ModelConfig(_Section):
     """Share of the first block's values; 0 is self-attention."""
     attention_source: str | None = None
     """Hash of the source of a user's own attention; set by orch."""
+
+    @property
+    def residual_exponent(self) -> float:
+        """The exponent a of `residual_scale`, 0 without one."""
+        return RESIDUAL_EXPONENTS[self.residual_scale]
+
+    @property
+    def depth_ratio(self) -> float:
+        """m = depth / residual_base_depth; 1 without `residual_scale`."""
+        return self.depth / self.residual_base_depth if self.residual_base_depth is not None else 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,6 +205,13 @@ class TrainConfig(_Section):
     """Strength of brightness, contrast and saturation jitter."""
     random_erasing: Rate = 0.0
     """Chance that a rectangle of an image is replaced by noise."""
+    cos_reg: Literal["none", "released", "paper"] | None = None
+    """Penalty on the cosine between the maps of consecutive blocks: `released`, over heads, in the first blocks, as in
+    DeepViT's code; `paper`, over the columns of the map (its M), in the last blocks."""
+    cos_reg_weight: Annotated[float, Gt(0.0)] | None = None
+    """Weight of that penalty beside the cross-entropy; 0.1 where it is not given."""
+    cos_reg_blocks: Positive | None = None
+    """`released`: the number n of pairs (0,1) to (n-1,n). `paper`: the number of last blocks. Absent means all."""
     ema_decay: Annotated[float, Gt(0.0), Lt(1.0)] | None = None
     """Decay of an exponential moving average of the weights; where set, the average is what is evaluated."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -122,7 +122,8 @@ def activation_mib(trial: Trial) -> float:
     Counts the saved tensors of each block; without checkpointing of activations, which no trial uses.
     """
     model, half = trial.model, trial.train.precision == "bf16"
-    blocks = [_block_bytes(model, name, half=half) for name in block_attentions(model)]
+    penalty = trial.train.cos_reg
+    blocks = [_block_bytes(model, name, half=half, cos_reg=penalty) for name in block_attentions(model)]
     image = trial.data.in_chans * model.img_size**2 * 4
     last_norm = num_tokens(model) * model.embed_dim * (4 if half else 8)
     batch = trial.train.micro_batch_size or trial.train.batch_size
@@ -135,7 +136,7 @@ def _bytes_per_param(train: TrainConfig) -> int:
     return 8 + moments + (2 if train.precision == "bf16" else 0) + (4 if train.ema_decay is not None else 0)
 
 
-def _block_bytes(model: ModelConfig, name: str, *, half: bool) -> float:
+def _block_bytes(model: ModelConfig, name: str, *, half: bool, cos_reg: str | None) -> float:
     """Bytes that one block keeps of one image.
 
     In units of N*D: inputs of both norms (float32 under autocast too), their outputs, Q, K, V, the heads' output, and
@@ -149,4 +150,4 @@ def _block_bytes(model: ModelConfig, name: str, *, half: bool) -> float:
     if model.proj_drop_rate > 0:
         channels += 2 * dim + hidden
     norms = 2 * 2 * 4
-    return tokens * (channels + norms) + attention_bytes(model, name, tokens, half=half)
+    return tokens * (channels + norms) + attention_bytes(model, name, tokens, half=half, cos_reg=cos_reg)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from orchestrator import cost
 from orchestrator.attention_cost import COSTS, attention_bytes, attention_flops, attention_params
 from orchestrator.catalog import ATTENTIONS
 from orchestrator.models import build_model
+from orchestrator.training.objective import Objective
 from orchestrator.trial import Trial
 from tests.models.trials import make_trial
 
@@ -29,12 +29,6 @@ def test_an_attention_that_is_not_in_the_catalog_has_no_closed_form_but_is_taken
     assert attention_bytes(model, own, 17, half=False) == 3 * 4 * model.num_heads * 17**2
 
 
-def test_an_observed_attention_is_not_fused():
-    model = make_trial().model
-    fused, observed = (attention_bytes(model, "self", 17, half=False, keeps_maps=kept) for kept in (False, True))
-    assert observed - fused == 4 * model.num_heads * (17**2 - 17)
-
-
 def saved_mib(trial: Trial) -> float:
     """What autograd really keeps of one micro-batch: tensors whose first axis holds its prime number of images."""
     model, batch = build_model(trial), trial.train.batch_size
@@ -49,7 +43,7 @@ def saved_mib(trial: Trial) -> float:
     images = torch.randn(batch, trial.data.in_chans, trial.model.img_size, trial.model.img_size)
     half = trial.train.precision == "bf16"
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", enabled=half):
-        loss = F.cross_entropy(model(images), torch.zeros(batch, dtype=torch.long))
+        loss, _ = Objective(model, trial, is_mixed=True)(images, torch.zeros(batch, dtype=torch.long))
     assert loss.requires_grad
     return sum(size for size, _ in kept.values()) / cost.MIB
 
@@ -75,3 +69,14 @@ def test_activation_memory_is_what_autograd_keeps_and_one_block_more(model, prec
         assert cost.activation_mib(deep) == pytest.approx(saved_mib(deep) + one_block, rel=0.02)
     growth = cost.activation_mib(deep) - cost.activation_mib(shallow)
     assert growth == pytest.approx(saved_mib(deep) - saved_mib(shallow), rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("cos_reg", ["paper", "released"])
+@pytest.mark.parametrize("attention", ["self", "reattention", "temperature"])
+def test_a_penalty_on_maps_ends_fusion_and_keeps_tensors_of_its_own(attention, cos_reg, precision):
+    train = {"precision": precision, "batch_size": 7, "cos_reg": cos_reg, "mixup": 0.5}
+    sizes: dict[str, Any] = {"img_size": 16, "embed_dim": 40, "num_heads": 5, "attention": attention}
+    shallow, deep = (make_trial(depth=depth, train=train, **sizes) for depth in (2, 4))
+    growth = cost.activation_mib(deep) - cost.activation_mib(shallow)
+    assert growth == pytest.approx(saved_mib(deep) - saved_mib(shallow), rel=0.07)

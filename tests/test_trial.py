@@ -27,6 +27,8 @@ OTHER: dict[str, Any] = {
     "reattention_norm": "none",
     "reattention_init": "identity",
     "reattention_scale": "head_dim",
+    "residual_scale": "1/sqrt(depth)",
+    "cos_reg": "released",
     "optimizer": "sgd",
     "precision": "bf16",
     "attention": "my_package.attention:Mine",
@@ -37,6 +39,9 @@ OTHER: dict[str, Any] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "neutreno_lambda": {"attention": "neutreno"},
     "value_residual_mix": {"attention": "value_residual"},
+    "residual_base_depth": {"residual_scale": "1/depth"},
+    "cos_reg_weight": {"cos_reg": "paper"},
+    "cos_reg_blocks": {"cos_reg": "paper"},
 }
 """What must be set for a field to mean something, where that is not so in BASE."""
 
@@ -143,11 +148,30 @@ def test_a_field_that_is_absent_is_not_in_the_canonical_form() -> None:
     assert BASE.canonical()["model"]["reattention_norm"] == "batchnorm"
 
 
-@pytest.mark.parametrize(("name", "neutral"), [("qk_norm", False), ("reattention_frozen", False)])
+NEUTRAL = [
+    ("qk_norm", False),
+    ("reattention_frozen", False),
+    ("residual_scale", "none"),
+    ("residual_base_depth", 4),
+    ("cos_reg", "none"),
+    ("cos_reg_weight", 0.5),
+    ("cos_reg_blocks", 2),
+]
+"""Values that change nothing in BASE, the last of each group because nothing reads them."""
+
+
+@pytest.mark.parametrize(("name", "neutral"), NEUTRAL)
 def test_a_neutral_value_is_the_same_as_none(name: str, neutral: Any) -> None:
     assert with_value(BASE, name, neutral) == BASE
     assert with_value(BASE, name, neutral).trial_id == BASE.trial_id
-    assert name not in BASE.canonical()["model"]
+    assert name not in BASE.canonical()[section_of(name)]
+
+
+def test_what_a_set_field_governs_has_a_concrete_value() -> None:
+    model = with_value(BASE, "residual_scale", "1/sqrt(depth)").model
+    assert (model.residual_base_depth, model.residual_exponent, model.depth_ratio) == (1, 0.5, BASE.model.depth)
+    assert with_value(BASE, "cos_reg", "paper").train.cos_reg_weight == 0.1
+    assert (BASE.model.residual_exponent, BASE.model.depth_ratio) == (0.0, 1.0)
 
 
 def test_not_a_number_has_no_identity() -> None:

@@ -98,6 +98,40 @@ def _warmup_ends(values: Mapping[str, Any]) -> Found:
     return f"warmup_epochs {warmup} leaves nothing of epochs {epochs}", "warmup_epochs must be less than epochs"
 
 
+def _is_off(value: Any) -> bool:
+    return value in (None, "none")
+
+
+def _scaled_branches_use_adamw(values: Mapping[str, Any]) -> Found:
+    scale, optimizer = values["residual_scale"], values["optimizer"]
+    if _is_off(scale) or optimizer == "adamw":
+        return None
+    hint = "the learning-rate rule that goes with it is derived for Adam; use optimizer adamw"
+    return f"residual_scale {scale} does not go with optimizer {optimizer}", hint
+
+
+def _released_penalty_is_active(values: Mapping[str, Any]) -> Found:
+    if values["cos_reg"] != "released" or values["mixup"] > 0 or values["cutmix"] > 0:
+        return None
+    hint = "give mixup or cutmix, or use cos_reg paper, which needs neither"
+    return "cos_reg released acts only where images are mixed, and mixup and cutmix are 0", hint
+
+
+def _penalised_blocks_exist(values: Mapping[str, Any]) -> Found:
+    kind, blocks, depth = values["cos_reg"], values["cos_reg_blocks"], values["depth"]
+    if _is_off(kind):
+        return None
+    if depth < 2:
+        return f"cos_reg {kind} compares consecutive blocks, and depth is {depth}", "it needs depth 2 or more"
+    fewest, most = (1, depth - 1) if kind == "released" else (2, depth)
+    if blocks is None or fewest <= blocks <= most:
+        return None
+    counted = "pairs of consecutive blocks" if kind == "released" else "last blocks"
+    legal = f"{fewest} to {most}" if fewest < most else str(most)
+    hint = f"it counts {counted}: {legal} of them at depth {depth}, and all where it is absent"
+    return f"cos_reg_blocks {blocks} does not fit cos_reg {kind} at depth {depth}", hint
+
+
 def _rate_falls(values: Mapping[str, Any]) -> Found:
     lowest, peak = values["min_lr"], values["lr"]
     if lowest <= peak:
@@ -167,6 +201,9 @@ CELL_RULES: tuple[CellRule, ...] = (
     CellRule(("micro_batch_size", "batch_size"), _micro_batches_fill_batch, ("micro_batch_size", "batch_size")),
     CellRule(("warmup_epochs", "epochs"), _warmup_ends, ("epochs",)),
     CellRule(("min_lr", "lr"), _rate_falls, ("lr",)),
+    CellRule(("residual_scale", "optimizer"), _scaled_branches_use_adamw),
+    CellRule(("cos_reg", "mixup", "cutmix"), _released_penalty_is_active, ("mixup", "cutmix")),
+    CellRule(("cos_reg_blocks", "cos_reg", "depth"), _penalised_blocks_exist, ("depth",)),
     _dataset_says("id", "a name for its content, which is hashed in place of the path"),
     _dataset_says("root", "the folder in which its files lie"),
     _dataset_says("num_classes", "the number of its labels"),

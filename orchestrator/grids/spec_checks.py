@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 
 from orchestrator.catalog import ATTENTION_OPTIONS
+from orchestrator.configs import GOVERNED, section_of
 from orchestrator.grids.cell_rules import CELL_RULES, CellRule
 from orchestrator.grids.cell_values import resolve_values
 from orchestrator.grids.combinations import NO_ROW, CircleError, Combinations, combination_path, option_owners
@@ -35,6 +36,7 @@ def check_spec(findings: Findings, spec: SweepSpec) -> None:
         findings.report(("exclude",), "no cell is left", "exclude: removes every one; remove a rule of it", key=True)
         return
     _check_options(findings, counting)
+    _check_governed(findings, spec)
     for rule in CELL_RULES:
         if not findings.broken & set(rule.fields):
             check_rule(findings, counting, rule)
@@ -66,6 +68,18 @@ def _check_options(findings: Findings, counting: Counting) -> None:
             path = next((axis.path for axis in spec.all_axes if axis.name == option), ("model", option))
             message = f"{option} is an option of {', '.join(owners)}, which no cell uses"
             findings.report(path, message, f"remove it, or let attention be {' or '.join(owners)}", key=True)
+
+
+def _check_governed(findings: Findings, spec: SweepSpec) -> None:
+    """A field that only another one gives a meaning, which no cell sets, is a mistake."""
+    axes = {axis.name: axis for axis in spec.all_axes}
+    for name, (governor, _) in GOVERNED.items():
+        if not ({name} & (spec.given.keys() | axes.keys())) or findings.broken & {name, governor}:
+            continue
+        values = axes[governor].values if governor in axes else (spec.given.get(governor),)
+        if all(value in (None, "none") for value in values):
+            path = axes[name].path if name in axes else (section_of(name), name)
+            findings.report(path, f"{name} means nothing without {governor}", f"set {governor}, or remove it", key=True)
 
 
 def _is_attention_used(counting: Counting, owners: tuple[str, ...]) -> bool:

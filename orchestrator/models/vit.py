@@ -77,6 +77,18 @@ def _times(x_BND: Tensor, factor: float) -> Tensor:
 class VisionTransformer(TimmVisionTransformer):
     """timm's VisionTransformer whose blocks run one by one and share a `ForwardContext`."""
 
+    def forward(
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        *,
+        context: ForwardContext | None = None,
+    ) -> Tensor:
+        """Images [B,C,height,width] to logits [B,classes]; arguments are those of `forward_features`."""
+        logits: Tensor = self.forward_head(self.forward_features(x, attn_mask, is_causal, context=context))
+        return logits
+
     def forward_features(
         self,
         x: Tensor,
@@ -149,12 +161,13 @@ def assemble(
         block_scale: norms see the stream times this, branches are divided by it (`scale_adjustment` of DeepViT).
     """
     names = block_attentions(model)
+    branch_scale = model.depth_ratio**-model.residual_exponent / block_scale
 
     def make_block(*, depth: int, **made_by_timm: Any) -> Block:
         taken = ("dim", "mlp_ratio", "proj_drop", "drop_path", "init_values", "norm_layer", "act_layer")
         attn = _make_attention(names[depth], model, depth, seed)
         options = {name: made_by_timm[name] for name in taken}
-        return Block(attn, norm_scale=block_scale, branch_scale=1.0 / block_scale, **options)
+        return Block(attn, norm_scale=block_scale, branch_scale=branch_scale, **options)
 
     shared = ("depth", "embed_dim", "num_heads", "patch_size", "img_size", "mlp_ratio", "qkv_bias", "init_values")
     rates = ("global_pool", "drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")

@@ -26,10 +26,11 @@ from orchestrator.seeding import stream_seed
 from orchestrator.training.augment import eval_batches, steps_per_epoch, train_batches
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
 from orchestrator.training.data import Split, load_data
+from orchestrator.training.objective import Objective
 from orchestrator.training.probe_store import ProbeStore
 from orchestrator.training.probing import Prober
 from orchestrator.training.randomness import seeded_globals
-from orchestrator.training.recipe import build_mixup, build_optimizer, build_scheduler
+from orchestrator.training.recipe import build_mixup, build_optimizer, build_scheduler, schedule_lr
 from orchestrator.trial import Trial
 
 STEPS_BETWEEN_LOSS_CHECKS = {"cpu": 1, "cuda": 50}
@@ -129,10 +130,11 @@ class Trainer:
         self.forward = _compiled(self.model) if settings.compile else self.model
         recipe = trial.train
         self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
-        self.optimizer = build_optimizer(self.model, recipe)
+        self.optimizer = build_optimizer(self.model, recipe, trial.model)
         self.scheduler = build_scheduler(self.optimizer, recipe, self.num_steps)
         self.average = ModelEmaV3(self.model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
         self.mixup = build_mixup(recipe, trial.data.num_classes, min(recipe.batch_size, len(self.data.train)))
+        self.objective = Objective(self.forward, trial, is_mixed=self.mixup is not None)
         self.progress = Progress(
             epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
             code_fingerprint=settings.code_fingerprint,
@@ -198,7 +200,7 @@ class Trainer:
             train_loss=float(loss_sum) / num_images,
             val_loss=val_loss,
             val_acc=val_acc,
-            lr=max(group["lr"] for group in self.optimizer.param_groups),
+            lr=schedule_lr(self.optimizer),
             wall_time_s=time.monotonic() - began,
         )
         self.progress = replace(done, rows=(*start.rows, row))
@@ -223,7 +225,7 @@ class Trainer:
         )
 
     def _train_step(self, images: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
-        """One optimizer step; returns the loss summed over the batch's images, in float64."""
+        """One optimizer step; returns the cross-entropy summed over the batch's images, in float64."""
         seed, recipe = self.trial.seed, self.trial.train
         self.scheduler.step_update((epoch - 1) * self.num_steps + step)
         images = images.to(self.device, non_blocking=True)
@@ -234,13 +236,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         size = recipe.micro_batch_size or len(images)
-        smoothing = recipe.label_smoothing if self.mixup is None else 0.0
         with seeded_globals(stream_seed(seed, "dropout", epoch, step)):
             for part, targets in zip(images.split(size), labels.split(size), strict=True):
                 with self._autocast():
-                    loss = F.cross_entropy(self.forward(part), targets, label_smoothing=smoothing)
+                    loss, cross_entropy = self.objective(part, targets)
                 (loss * (len(part) / len(images))).backward()
-                total += loss.detach().double() * len(part)
+                total += cross_entropy.detach().double() * len(part)
         if recipe.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_grad)
         self.optimizer.step()
