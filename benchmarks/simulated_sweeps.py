@@ -40,20 +40,23 @@ CIFAR = Noise("CIFAR size: 10,000 images", 10_000, image=1.5, image_in_cell=0.5,
 """Little of the spread of runs is there on other images (Jordan, arXiv 2304.01910): 0.2 points at 75 %."""
 
 
-def simulate(
-    rng: np.random.Generator, truths: Sequence[float], num_seeds: int, noise: Noise, first_seed: int = 0
-) -> list[Replicates]:
+def simulate(rng: np.random.Generator, truths: Sequence[float], num_seeds: int, noise: Noise) -> list[Replicates]:
     """The replicates of cells with these true accuracies, all on the same images."""
-    scale = np.sqrt(1.0 + noise.image**2 + noise.image_in_cell**2 + noise.seed**2)
     image = _normal(rng, noise.num_images) * np.float32(noise.image)
-    seeds = range(first_seed, first_seed + num_seeds)
-    cells = []
-    for truth in truths:
-        bar = image + _normal(rng, noise.num_images) * np.float32(noise.image_in_cell) + norm.ppf(truth) * scale
-        score = _normal(rng, (num_seeds, noise.num_images)) + bar.astype(np.float32)
-        score += _normal(rng, (num_seeds, 1)) * np.float32(noise.seed)
-        cells.append(score_images(score > 0.0, seeds=seeds))
-    return cells
+    return [_draw(rng, truth, range(num_seeds), image + _own(rng, noise), noise) for truth in truths]
+
+
+def simulate_pairs(
+    rng: np.random.Generator, truths: Sequence[tuple[float, float]], num_seeds: int, noise: Noise
+) -> list[tuple[Replicates, Replicates]]:
+    """The cells of two sweeps of one spec with disjoint seeds, on the same images; a truth for each side."""
+    image = _normal(rng, noise.num_images) * np.float32(noise.image)
+    pairs = []
+    for truth_a, truth_b in truths:
+        hard = image + _own(rng, noise)
+        a = _draw(rng, truth_a, range(num_seeds), hard, noise)
+        pairs.append((a, _draw(rng, truth_b, range(num_seeds, 2 * num_seeds), hard, noise)))
+    return pairs
 
 
 def simulate_sweeps(
@@ -62,6 +65,20 @@ def simulate_sweeps(
     """Independent sweeps, each with a test set of its own."""
     for number in range(num_sweeps):
         yield simulate(np.random.default_rng((random_seed, number)), truths, num_seeds, noise)
+
+
+def _own(rng: np.random.Generator, noise: Noise) -> NDArray[np.float32]:
+    """How hard each image is for one cell alone."""
+    return _normal(rng, noise.num_images) * np.float32(noise.image_in_cell)
+
+
+def _draw(
+    rng: np.random.Generator, truth: float, seeds: Sequence[int], hard: NDArray[np.float32], noise: Noise
+) -> Replicates:
+    scale = np.sqrt(1.0 + noise.image**2 + noise.image_in_cell**2 + noise.seed**2)
+    score = _normal(rng, (len(seeds), noise.num_images)) + hard
+    score += _normal(rng, (len(seeds), 1)) * np.float32(noise.seed) + np.float32(norm.ppf(truth) * scale)
+    return score_images(score > 0.0, seeds=seeds)
 
 
 def _normal(rng: np.random.Generator, size: int | tuple[int, int]) -> NDArray[np.float32]:

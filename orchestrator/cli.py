@@ -130,6 +130,28 @@ def report(sweep: str, results: Path, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--fail-if-worse",
+    type=click.FloatRange(min=0.0),
+    metavar="POINTS",
+    help="Exit code 1 where a cell of B is worse by more, corrected p below 0.05.",
+)
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where the figure goes.")
+@results_option
+@json_option
+def compare(a: str, b: str, results: Path, **options: Any) -> int:
+    """Compare sweep B with sweep A, cell by cell.
+
+    A and B are names under the results root, or DIR:NAME. Cells pair by their axes, seeds by value.
+    """
+    from orchestrator.cli_views import compare_two
+
+    return compare_two(a, b, results, **options)
+
+
+@cli.command()
 @click.argument("sweep")
 @click.option(
     "--rows",

@@ -1,4 +1,4 @@
-"""`orch report`, `export`, `ui` and `sync`: records in; the page, a table, the dashboard, the mirror out."""
+"""`orch report`, `compare`, `export`, `ui` and `sync`: records in; the page, a table, the dashboard, the mirror out."""
 
 from __future__ import annotations
 
@@ -64,6 +64,34 @@ def export_sweep(place: str, rows: Any, kind: Any, output: Path | None, results:
         click.echo(json.dumps(told, indent=2))
     else:
         click.echo(str(path))
+
+
+def compare_two(
+    place_a: str, place_b: str, results: Path, *, output: Path | None, fail_if_worse: float | None, as_json: bool
+) -> int:
+    """Compare B with A; 1 where B is worse by more than is allowed."""
+    from orchestrator.views.compare import compare_sweeps, to_document
+    from orchestrator.views.compare_files import write_comparison
+    from orchestrator.views.compare_sentences import say_comparison_lines, say_warnings, say_worse
+
+    a, b = find_sweep(place_a, results), find_sweep(place_b, results)
+    found = compare_sweeps(a, b)
+    if fail_if_worse is not None and not found.judged:
+        raise UsageError("--fail-if-worse has nothing to judge: no cell has two finished seeds in both sweeps")
+    warnings = say_warnings(found)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    paths = write_comparison(found, output)
+    worse = [] if fail_if_worse is None else found.worse(fail_if_worse)
+    if as_json:
+        gate = {"fail_if_worse": fail_if_worse, "worse": [pair.label for pair, _ in worse]}
+        click.echo(json.dumps({**to_document(found), "files": _texts(paths), "warnings": warnings, **gate}, indent=2))
+    else:
+        click.echo("\n".join([*say_comparison_lines(found), "", *_texts(paths)]))
+    if fail_if_worse is not None:
+        for line in say_worse(found, fail_if_worse):
+            click.echo(line, err=True)
+    return 1 if worse else 0
 
 
 def serve_dashboard(results: Path, port: int | None, as_json: bool) -> int:

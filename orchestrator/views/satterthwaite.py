@@ -69,4 +69,4 @@ class Spread:
 
         most = self.seed_df + (self.num_images or 1) - 1.0
         low, high = math.log(tail(most)) - 1e-9, math.log(tail(self.seed_df)) + 1e-9
-        return min(1.0, math.exp(float(brentq(excess, low, high, xtol=1e-12))))
+        return min(1.0, math.exp(float(brentq(excess, low, high, xtol=1e-9))))

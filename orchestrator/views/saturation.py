@@ -12,11 +12,12 @@ whole row errs at the level of one test: a fixed sequence of nested claims, each
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from orchestrator.views.curve_fits import (
     MIN_SEEDS_FOR_INTERVALS,
@@ -31,8 +32,8 @@ from orchestrator.views.variance import Estimate, delta
 DEFAULT_MARGIN = 0.003
 """0.3 points of accuracy: a gain below it counts as none."""
 
-MOST_SEEDS = 100
-"""No larger number of seeds is suggested."""
+LARGE_N = 100
+"""From so many seeds on Student's t is taken for normal."""
 
 
 class Verdict(StrEnum):
@@ -180,11 +181,13 @@ def _seeds_needed(gain: Estimate, margin: float, level: float, power: float = 0.
     if gain.seed_part is None:
         return MIN_SEEDS_FOR_INTERVALS
     spread = gain.seed_part * gain.num_seeds
-    for n in range(2, MOST_SEEDS + 1):
+    for n in range(2, LARGE_N):
         reach = float(stdtrit(n - 1, level) + stdtrit(n - 1, power))
         if reach * (spread / n + gain.image_part) ** 0.5 < margin:
             return n
-    return None
+    normal = float(ndtri(level) + ndtri(power))
+    room = (margin / normal) ** 2 - gain.image_part
+    return math.ceil(spread / room) if room > 0.0 else None
 
 
 def _more_seeds(num_seeds: int, needed: int | None, is_undecided: bool) -> int | None:
