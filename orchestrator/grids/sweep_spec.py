@@ -71,7 +71,7 @@ class Probe:
 
     enabled: bool = True
     """Whether the untrained network and the final model are probed at all."""
-    images: Annotated[int, Ge(4)] = 128
+    images: Annotated[int, Ge(4)] = 64
     """Test images of the probe set, the same for every trial; fewer where the test split has fewer."""
     epochs: tuple[Annotated[int, Gt(0)], ...] = ()
     """Finished epochs at which the model is probed besides."""

@@ -206,7 +206,7 @@ class _Probe:
 
     def _gain_hook(self, block_idx: int) -> Any:
         def hook(norm: Any, inputs: tuple[Tensor, ...]) -> None:
-            var_H = inputs[0].double().var(dim=(0, 2, 3), unbiased=False)
+            var_H = inputs[0].var(dim=(0, 2, 3), unbiased=False)
             self.means.add({f"gain.{block_idx}": (gain(norm, var_H), times(1, var_H))})
 
         return hook
