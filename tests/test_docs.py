@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import click
 import pytest
 
 from orchestrator.catalog import ATTENTIONS
-from orchestrator.cli import cli
+from orchestrator.cli import cli, run_command
 from orchestrator.errors import OrchestratorError, StoppedError
 from orchestrator.grid import expand_grid
 from orchestrator.record import State
@@ -182,24 +183,24 @@ def test_the_states_are_those_there_are() -> None:
     assert re.findall(r"[A-Z]+", meaning) == [state.value for state in State]
 
 
-def test_the_attention_of_the_readme_is_built_and_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    from orchestrator.models import build_model
-
-    (block,) = [block for block in read_blocks(section("Add an attention")) if block.title]
-    assert len([line for line in block.text.splitlines() if line]) <= 10
+def test_the_ten_lines_of_an_attention_of_ones_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = section("Add an attention")
+    (block,) = [block for block in read_blocks(text) if block.title]
+    (axis,) = re.findall(r"`(attention: \[self, [^`]+\])`", prose(text))
+    assert len(block.text.splitlines()) == 10
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / block.title).write_text(block.text)
-    spec = """
-    {name: own, axes: {attention: [self, "uniform:UniformAttention"]}, data: {name: digits},
-     model: {depth: 2, embed_dim: 8, num_heads: 2, patch_size: 4}, train: {epochs: 1, batch_size: 8, lr: 0.001}}
-    """
-    grid = expand_grid(loads_spec(spec))
-    model = build_model(grid.trials[1])
-    model(torch.randn(2, 1, 8, 8)).sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
+    (tmp_path / "own.yaml").write_text(
+        f"name: own\naxes:\n  {axis}\nmodel: {{depth: 2, embed_dim: 8, num_heads: 2, patch_size: 4}}\n"
+        "data: {name: digits}\ntrain: {epochs: 1, batch_size: 256, lr: 1e-3}\ntracking: {mlflow: false}\n"
+    )
+    assert run_command(["run", "own.yaml", "--executor", "serial"]) == 0
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results/trials").glob("*/record.json")]
+    assert sorted(record["state"] for record in records) == ["COMPLETE", "COMPLETE"]
+    trials = [json.loads(path.read_text()) for path in (tmp_path / "results/trials").glob("*/trial.json")]
+    assert "uniform:UniformAttention" in json.dumps(trials)
     forget_modules_of(tmp_path)
 
 

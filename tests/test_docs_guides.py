@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.catalog import ATTENTION_OPTIONS, ATTENTIONS
+from orchestrator.configs import GOVERNED
 from tests.markdown_pages import ROOT, forget_modules_of, run_page
 from tests.training.pictures import write_tree
 
@@ -46,6 +48,19 @@ def test_the_guide_to_a_dataset_of_ones_own(folder: Path, printed: Callable[[], 
     run_page(guide("own_dataset.md"), folder, printed)
     assert (folder / "results/sweeps/pictures/report/index.html").exists()
     assert len(list((folder / "results/trials").glob("*/record.json"))) == 6
+
+
+def test_the_list_of_attentions_is_the_catalogs(folder: Path, printed: Callable[[], str]) -> None:
+    rows = [
+        f"| `{name}` | {info.summary} | `{info.operator}` | {info.source} | "
+        f"{', '.join(f'`{option}`' for option in info.options)} | {info.neutral} |"
+        for name, info in ATTENTIONS.items()
+    ]
+    page = guide("attentions.md")
+    assert [line for line in page.splitlines() if line.startswith("| `")][: len(rows)] == rows
+    named = set(re.findall(r"`([a-z_]+)`", page))
+    assert named >= set(ATTENTION_OPTIONS) | {"qk_norm", "residual_scale", "residual_base_depth", *GOVERNED}
+    run_page(page, folder, printed)
 
 
 @pytest.mark.slow

@@ -45,3 +45,8 @@ def test_both_mixings_can_start_at_the_identity_and_be_frozen():
     weight = torch.empty(HEADS, HEADS)
     draws["proj_w.weight"](weight, torch.Generator())
     assert torch.equal(weight, torch.eye(HEADS))
+
+
+def test_the_mixing_that_it_shows_is_the_one_after_the_softmax():
+    attention = make_attention("talking_heads")
+    assert attention.head_mixing() is attention.proj_w.weight
