@@ -43,10 +43,6 @@ class TalkingHeads(MapAttention):
         """The mixing after the softmax [to, from], [H,H]."""
         return self.proj_w.weight
 
-    def head_mixing(self) -> Tensor:
-        """The mixing after the softmax [to, from], [H,H]."""
-        return self.proj_w.weight
-
     def parameter_draws(self) -> Mapping[str, Draw]:
         """Both mixings start as any Linear of the model does, or at the identity."""
         return identity_draws("proj_l") | identity_draws("proj_w") if self.identity_init else {}
