@@ -116,7 +116,7 @@ def _tune() -> Schema:
 
 def _range(field: Field) -> Schema:
     """The forms of a range that the field's type allows."""
-    forms = [_list(_ref(field.name), minItems=2)]
+    forms = [_list(_ref(field.name), minItems=2, uniqueItems=True)]
     types = {option.get("type") for option in field.type.schema.get("anyOf", [field.type.schema])}
     kinds = ("int_uniform",) if "integer" in types else ("log_uniform", "uniform") if "number" in types else ()
     for kind in kinds:

@@ -159,7 +159,8 @@ def _read_choices(findings: Findings, path: YamlPath, field: Field, values: list
     for index, item in enumerate(values):
         for value in findings.value((*path, index), field, item):
             if value in found:
-                findings.report((*path, index), f"{show(value)} stands twice in the choices of {field.name}")
+                message = f"{show(value)} stands twice in the choices of {field.name}"
+                findings.report((*path, index), message, "keep one of the two")
             found[value] = None
     if len(findings.problems) > num_problems:
         return None

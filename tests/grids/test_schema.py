@@ -13,6 +13,7 @@ from orchestrator.grids.starter import starter_spec
 from orchestrator.grids.strict_yaml import compose, parse
 from tests.grids.spec_errors import BadSpec, bad_specs
 from tests.grids.spec_strategies import contents
+from tests.grids.test_tune_reader import CONTENT, tunes
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -61,6 +62,27 @@ BETWEEN_FIELDS = {
 @pytest.mark.parametrize("case", [*bad_specs("reader"), *bad_specs("axes")], ids=str)
 def test_it_refuses_what_the_loader_refuses_about_one_field(case: BadSpec) -> None:
     assert is_valid(case.text) == (case.title in IN_YAML_ONLY | BETWEEN_FIELDS)
+
+
+ABOUT_THE_RANGE = {
+    "ends the wrong way round", "an empty range", "a logarithm from zero", "a scientific axis", "a field twice",
+    "batches of nothing", "epochs twice", "a low end that breaks a rule", "a high end that breaks a rule",
+    "two ranges that break a rule", "a number inside that breaks a rule", "a choice that breaks a rule",
+    "a schedule of the search that is too short", "no validation images", "an exclusion by what is chosen",
+    "a condition on what is chosen", "a width that is matched",
+}  # fmt: skip
+"""What compares two numbers or two places."""
+
+
+@pytest.mark.parametrize("case", bad_specs("tune"), ids=str)
+def test_it_refuses_a_search_that_the_loader_refuses_about_one_place(case: BadSpec) -> None:
+    assert is_valid(case.text) == (case.title in ABOUT_THE_RANGE)
+
+
+@settings(max_examples=30)
+@given(tunes())
+def test_every_search_that_loads_is_valid(content: dict[str, Any]) -> None:
+    assert VALIDATOR.is_valid({**CONTENT, "tune": content})
 
 
 @pytest.mark.parametrize("key", ["axes", "zip", "exclude", "model", "resources"])

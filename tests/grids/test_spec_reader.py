@@ -16,6 +16,7 @@ axes: {depth: [2, 4], train.lr: [1e-3]}
 zip: {embed_dim: [8, 16], mixup: [0, 0.1]}
 exclude: [{depth: 2, mixup: [0, 0.1], embed_dim: 8}]
 seeds: [3, 1]
+tune: {axes: {weight_decay: [0, 0.1]}, num_trials: 2}
 model: {num_heads: 2, patch_size: 2.0, qkv_bias: false, init_values: null}
 data: {name: digits, root: /data}
 train: {epochs: 2, batch_size: 8}
@@ -32,7 +33,7 @@ def test_a_bad_spec_is_told_with_place_and_what_is_allowed(case: BadSpec) -> Non
 
 def test_every_key_is_read() -> None:
     spec = loads_spec(WHOLE)
-    assert set(KEYS) - {"tune"} == {line.partition(":")[0] for line in WHOLE.splitlines()[1:]}
+    assert set(KEYS) == {line.partition(":")[0] for line in WHOLE.splitlines()[1:]}
     assert spec.axis_names == ("depth", "lr", "embed_dim", "mixup")
     assert spec.exclude == ({"depth": (2,), "mixup": (0.0, 0.1), "embed_dim": (8,)},)
     assert spec.seeds == (3, 1)
