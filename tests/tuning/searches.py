@@ -113,3 +113,11 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
 
 def is_search_trial(trial: Trial) -> bool:
     return trial.seed in SEARCH_SEEDS
+
+
+def write_attempt(results: ResultsDir, trial: Trial, **changes: Any) -> None:
+    """Leave an attempt at a trial that has no record."""
+    attempt = Attempt(number=1, host="h", process=1, device="cpu: x", code_fingerprint="f", versions={}, started_at="t")
+    folder = results.trial(trial.trial_id)
+    durable.write_json(folder.trial_file, trial.canonical())
+    durable.write_sealed_json(folder.attempt_file(1), dataclasses.asdict(dataclasses.replace(attempt, **changes)))
