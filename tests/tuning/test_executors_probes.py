@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from orchestrator import provenance
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
+from orchestrator.grid import expand_grid
 from orchestrator.grids.sweep_spec import Probe
 from orchestrator.probe_catalog import PROBES
 from orchestrator.record import State
@@ -15,6 +17,8 @@ from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.attempt import run_attempt
 from orchestrator.tuning.events import RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.sweep import RunOptions, run_sweep
+from tests.tuning.sweeps import TEXT, spec_and_grid
 
 PROBE = Probe(images=12, epochs=(1,), skip_images=8)
 TIMES = {"probe_time_s", "skip_time_s"}
@@ -103,6 +107,24 @@ def test_probing_is_no_part_of_a_trials_identity(results: ResultsDir) -> None:
     assert again is not None
     assert again.record == first.record
     assert not results.trial(trial.trial_id).probes_file.exists()
+
+
+def test_a_trial_that_is_trained_anew_is_probed_anew(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, _ = spec_and_grid(TEXT.replace("[1, 2]", "[1]").replace("[self, reattention]", "[self]"))
+    spec = replace(spec, seeds=(0,), probe=Probe(images=8, skip_images=0))
+    grid = expand_grid(spec)
+    (trial,) = grid.trials
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "before")
+    run_sweep(spec, grid, results, RunOptions(executor="serial"))
+    folder = results.trial(trial.trial_id)
+    first = folder.probes_file.read_bytes()
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda: "after")
+    off = replace(spec, probe=Probe(enabled=False))
+    run_sweep(off, grid, results, RunOptions(executor="serial", retrain_changed=True))
+    assert not folder.probes_file.exists()
+    run_sweep(spec, grid, results, RunOptions(executor="serial"))
+    assert not folder.probes_file.exists(), "a finished trial is not probed later"
+    assert len(first) > 0
 
 
 def test_a_diverged_trial_keeps_the_moments_before_it_diverged(results: ResultsDir) -> None:
