@@ -14,7 +14,7 @@ both hold the truth in simulation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,9 +185,16 @@ def _knee_interval(points: CurvePoints, knee: float, level: float) -> Interval:
 
     kept = np.flatnonzero(_hinge_squares(points, knees) <= limit)
     first, last = int(kept[0]), int(kept[-1])
-    low = None if first == 0 else float(brentq(excess, knees[first - 1], knees[first]))
-    high = None if last == len(knees) - 1 else float(brentq(excess, knees[last], knees[last + 1]))
+    low = None if first == 0 else _crossing(excess, knees[first], knees[first - 1])
+    high = None if last == len(knees) - 1 else _crossing(excess, knees[last], knees[last + 1])
     return Interval(low=low, high=high, level=level)
+
+
+def _crossing(excess: Callable[[float], float], kept: float, rejected: float) -> float:
+    """Where `excess` changes its sign; the kept knee itself where seeds without spread leave nothing but rounding."""
+    if excess(kept) >= 0.0 or excess(rejected) <= 0.0:
+        return float(kept)
+    return float(brentq(excess, kept, rejected))
 
 
 def _hinge_squares(points: CurvePoints, knees: Array) -> Array:

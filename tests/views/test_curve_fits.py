@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.views.curve_fits import MIN_SEEDS_FOR_INTERVALS, fit_exponential, fit_hinge
-from orchestrator.views.replicates import score_images
+from orchestrator.views.replicates import score_images, score_seeds
 
 DEPTHS = [4, 6, 8, 12, 16, 24, 32]
 PUBLISHED = [12, 16, 24, 32]
@@ -151,3 +151,10 @@ def test_points_that_cannot_be_fitted_are_refused(depths: list[int], accs: list[
     for fit in (fit_hinge, fit_exponential):
         with pytest.raises(ValueError, match=r"distinct depths|finite"):
             fit(depths, accs)
+
+
+def test_seeds_without_any_spread_leave_the_knee_where_it_is() -> None:
+    cells = [score_seeds([mean] * 6) for mean in (0.6, 0.9, 0.7)]
+    found = fit_hinge([4, 8, 12], cells).knee_interval
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(8.0, abs=0.1), pytest.approx(8.0, abs=0.1))
