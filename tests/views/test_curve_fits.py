@@ -153,8 +153,12 @@ def test_points_that_cannot_be_fitted_are_refused(depths: list[int], accs: list[
             fit(depths, accs)
 
 
-def test_seeds_without_any_spread_leave_the_knee_where_it_is() -> None:
-    cells = [score_seeds([mean] * 6) for mean in (0.6, 0.9, 0.7)]
-    found = fit_hinge([4, 8, 12], cells).knee_interval
+def test_seeds_without_any_spread_have_an_interval_and_no_crash() -> None:
+    on_a_hinge = [score_seeds([mean] * 6) for mean in (0.6, 0.7, 0.8, 0.8)]
+    found = fit_hinge([4, 8, 12, 16], on_a_hinge).knee_interval
     assert found is not None
-    assert (found.low, found.high) == (pytest.approx(8.0, abs=0.1), pytest.approx(8.0, abs=0.1))
+    assert (found.low, found.high) == (pytest.approx(12.0, abs=0.1), pytest.approx(12.0, abs=0.1))
+    off_every_hinge = [score_seeds([mean] * 6) for mean in (0.6, 0.9, 0.7)]
+    wide = fit_hinge([4, 8, 12], off_every_hinge).knee_interval
+    assert wide is not None
+    assert 4.0 < (wide.low or 0.0) <= (wide.high or 0.0) == pytest.approx(8.0)
