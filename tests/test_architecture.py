@@ -116,10 +116,14 @@ TESTED_ELSEWHERE = {
     "record.py": "test_results.py",
     "probe_catalog.py": "training/test_probes.py",
     "tuning/attempt.py": "tuning/test_executors.py",
+    "tuning/board.py": "tuning/test_live.py",
     "tuning/events.py": "tuning/test_executors.py",
     "training/recipe.py": "training/test_loop.py",
     "tuning/ray_tune.py": "tuning/test_executors.py",
+    "tuning/runner.py": "tuning/test_sweep.py",
     "tuning/serial.py": "tuning/test_executors.py",
+    "tuning/stop_file.py": "tuning/test_sweep.py",
+    "tuning/trial_record.py": "tuning/test_executors.py",
 }
 """Modules without a `test_<name>*.py` of their own, and the file that tests them."""
 

@@ -12,7 +12,7 @@ from orchestrator import durable
 from orchestrator.grid import Grid, expand_grid
 from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.grids.tune_spec import SEARCH_SEEDS, Tune
-from orchestrator.record import EpochMetrics, State
+from orchestrator.record import Attempt, EpochMetrics, State
 from orchestrator.results import ResultsDir
 from orchestrator.spec import loads_spec
 from orchestrator.trial import Trial

@@ -16,11 +16,9 @@ from orchestrator.tuning.events import Event, RunSettings, TrialEnded
 from orchestrator.tuning.runner import RunOptions
 from orchestrator.tuning.sweep import Summary, run_sweep
 from tests.tuning import searches
-from tests.tuning.searches import PRUNING, TEXT, TPE, is_search_trial, tuned
+from tests.tuning.searches import PRUNING, TEXT, TPE, is_search_trial, tuned, write_attempt
 from tests.tuning.sweeps import write_record
 from tests.tuning.test_sweep import Ears
-
-SERIAL = RunOptions(executor="serial")
 
 
 class Told(Ears):
@@ -101,20 +99,17 @@ def test_cells_are_measured_with_what_was_chosen_for_them(results: ResultsDir) -
 def test_a_second_run_trains_nothing_and_writes_nothing(results: ResultsDir) -> None:
     run(results)
     folder = results.sweep("tuned")
-    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir() if path != folder.lock_file}
     again = run(results)
     assert (again.num_reused, again.num_finished) == (4, 4)
     assert {path: path.stat().st_mtime_ns for path in folder.path.iterdir() if path in before} == before
 
 
 @pytest.mark.parametrize("text", [TEXT, TPE, PRUNING], ids=["quasi_random", "tpe", "prune"])
-@pytest.mark.parametrize("num_trials", [1, 7])
-def test_an_interrupted_search_ends_as_an_uninterrupted_one(
-    text: str, num_trials: int, results: ResultsDir, tmp_path
-) -> None:
+def test_an_interrupted_search_ends_as_an_uninterrupted_one(text: str, results: ResultsDir, tmp_path) -> None:
     whole = ResultsDir(tmp_path / "whole")
     run(whole, text)
-    stopped = run(results, text, Killer(num_trials))
+    stopped = run(results, text, Killer(7))
     assert stopped.stopped_by == signal.SIGTERM
     assert stopped.num_trials == stopped.num_unfinished == 4
     assert (stopped.num_finished, stopped.num_trials) == (0, 4)
@@ -128,7 +123,11 @@ def test_a_stop_in_the_search_leaves_an_index_of_what_is_known(results: ResultsD
     run(results, TPE, Killer(3))
     index = results.sweep("tuned").read_index()
     assert index.members == ()
-    assert (len(index.search), index.num_search_pending, index.num_pending) == (4, 8, 4)
+    assert (len(index.search), index.num_search_pending, index.num_pending) == (
+        6,
+        6,
+        4,
+    )  # the cell that is over has its next batch
 
 
 def test_batches_of_tpe_are_rounds(results: ResultsDir) -> None:
@@ -152,11 +151,11 @@ def test_more_proposals_only_add_search_trials_and_a_new_choice_measures_anew(re
     run(results)
     first = results.sweep("tuned").read_tuned()
     told = Told()
-    run(results, TEXT.replace("num_trials: 6", "num_trials: 40"), told)
+    run(results, TEXT.replace("num_trials: 6", "num_trials: 20"), told)
     more = results.sweep("tuned").read_tuned()
     assert first is not None
     assert more is not None
-    assert len(told.rounds[0]) == 2 * 34
+    assert len(told.rounds[0]) == 2 * 14
     for before, after in zip(first.cells, more.cells, strict=True):
         assert before.cell_id == after.cell_id
         assert after.proposals[:6] == before.proposals
@@ -172,10 +171,7 @@ def failing(values: set[float]):
         results = ResultsDir(settings.results_root)
         for trial in trials:
             if is_search_trial(trial) and trial.train.lr in values:
-                from orchestrator.record import Attempt
-                from tests.tuning.searches import write_attempt
-
-                write_attempt(results, trial, Attempt, outcome="FAIL", error="no memory")
+                write_attempt(results, trial, outcome="FAIL", error="no memory")
                 yield TrialEnded(trial.trial_id, State.FAIL, error="no memory")
             else:
                 yield from searches.execute([trial], settings)

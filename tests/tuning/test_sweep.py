@@ -11,10 +11,11 @@ from orchestrator.errors import DataError, LockedError
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
-from orchestrator.tuning import serial, sweep
+from orchestrator.tuning import serial
 from orchestrator.tuning.events import Event, RunSettings, TrialEnded, TrialStarted
+from orchestrator.tuning.runner import RunOptions, find_executor
 from orchestrator.tuning.survey import survey
-from orchestrator.tuning.sweep import RunOptions, run_sweep, select_trials
+from orchestrator.tuning.sweep import run_sweep, select_trials
 from tests.tuning.sweeps import spec_and_grid, write_record
 
 SERIAL = RunOptions(executor="serial")
@@ -134,4 +135,4 @@ def test_a_dataset_that_changed_is_refused_before_anything_is_trained(results: R
 
 
 def test_an_executor_is_found_by_its_name() -> None:
-    assert sweep._executor("serial") is serial.execute
+    assert find_executor("serial") is serial.execute
