@@ -51,7 +51,9 @@ def training_flops(trial: Trial) -> float:
 
 
 def test_the_experiments_of_the_readme_are_there() -> None:
-    assert NAMES == ["cifar100_depth", "depth_sweep", "embed_dim_scaling", "imagenet_depth", "smoke"]
+    assert NAMES == [
+        "cifar100_depth", "collapse_controls", "depth_sweep", "embed_dim_scaling", "imagenet_depth", "smoke", "tuned_depth",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
