@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from benchmarks.simulated_sweeps import CIFAR, DIGITS, Noise, simulate_pairs, simulate_sweeps
+from benchmarks.simulated_sweeps import CIFAR, DIGITS, Noise, simulate, simulate_pairs, simulate_sweeps
 from orchestrator.views.compare import compare_cells
 from orchestrator.views.stats import (
     Estimate,
@@ -36,6 +36,8 @@ from orchestrator.views.stats import (
 DEPTHS = np.array([4, 6, 8, 12, 16, 24, 32])
 KNEES = (9.0, 14.0, 26.0)
 SCALES = (3.0, 6.0, 12.0)
+UNEVEN_SEEDS = 0.1
+"""Mean spread over seeds, on the scale of the score, where it differs between depths: enough to outweigh the images."""
 NUM_BOOTSTRAPS = 200
 """Sweeps on which the slow crossed bootstrap is tried too."""
 NUM_COMPARED, COMPARED_SEEDS, NUM_CALIBRATED = 8, 8, 100
@@ -98,6 +100,7 @@ def measure(setting: Setting, num_sweeps: int, random_seed: int = 0) -> Tally:
     tally = Tally()
     _measure_differing(setting, num_sweeps, random_seed, tally)
     _measure_asymptotes(setting, num_sweeps, random_seed + 1, tally)
+    _measure_uneven(setting, num_sweeps, random_seed + 4, tally)
     _measure_nothing(setting, num_sweeps, random_seed + 2, tally)
     _measure_compare(setting, num_sweeps, random_seed + 3, tally)
     return tally
@@ -145,6 +148,15 @@ def _measure_asymptotes(setting: Setting, num_sweeps: int, random_seed: int, tal
         for scale, curve in zip(SCALES, _split(cells, len(SCALES)), strict=True):
             interval = fit_exponential(DEPTHS, curve).asymptote_interval
             tally.spans(f"asymptote, scale {scale:g}", interval, setting.shallow + setting.gain)
+
+
+def _measure_uneven(setting: Setting, num_sweeps: int, random_seed: int, tally: Tally) -> None:
+    """A late knee, and seeds that spread three times as far at the deepest as at the shallowest."""
+    spreads = np.linspace(0.5, 1.5, len(DEPTHS)) * UNEVEN_SEEDS
+    for number in range(num_sweeps):
+        rng = np.random.default_rng((random_seed, number))
+        curve = simulate(rng, _hinge(setting, KNEES[-1]), 6, setting.noise, spreads.tolist())
+        tally.spans(f"knee at {KNEES[-1]:g}, deep seeds spread more", fit_hinge(DEPTHS, curve).knee_interval, KNEES[-1])
 
 
 def _measure_nothing(setting: Setting, num_sweeps: int, random_seed: int, tally: Tally) -> None:

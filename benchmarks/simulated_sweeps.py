@@ -10,7 +10,7 @@ so the accuracy over the population of images, averaged over seeds, is Phi(mu / 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +40,24 @@ CIFAR = Noise("CIFAR size: 10,000 images", 10_000, image=1.5, image_in_cell=0.5,
 """Little of the spread of runs is there on other images (Jordan, arXiv 2304.01910): 0.2 points at 75 %."""
 
 
-def simulate(rng: np.random.Generator, truths: Sequence[float], num_seeds: int, noise: Noise) -> list[Replicates]:
-    """The replicates of cells with these true accuracies, all on the same images."""
+def simulate(
+    rng: np.random.Generator,
+    truths: Sequence[float],
+    num_seeds: int,
+    noise: Noise,
+    seed_noise: Sequence[float] | None = None,
+) -> list[Replicates]:
+    """The replicates of cells with these true accuracies, all on the same images.
+
+    Args:
+        seed_noise: of each cell, in place of `noise.seed`.
+    """
     image = _normal(rng, noise.num_images) * np.float32(noise.image)
-    return [_draw(rng, truth, range(num_seeds), image + _own(rng, noise), noise) for truth in truths]
+    noises = [replace(noise, seed=sd) for sd in seed_noise] if seed_noise is not None else [noise] * len(truths)
+    return [
+        _draw(rng, truth, range(num_seeds), image + _own(rng, noise), own)
+        for truth, own in zip(truths, noises, strict=True)
+    ]
 
 
 def simulate_pairs(

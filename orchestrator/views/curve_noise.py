@@ -1,8 +1,9 @@
 """Depths and what was measured at each in; the points of a curve with the noise of their means out.
 
-Two seeds of one depth differ, and so would two test sets. Over depths the seeds are independent trainings with one
-spread, pooled over the curve; the images are the same at every depth, so their part is a whole matrix, and what all
-depths share moves the curve up or down without bending it.
+Two seeds of one depth differ, and so would two test sets. Over depths the seeds are independent trainings, whose
+spreads are drawn towards each other as far as they agree (`moderation`): six seeds at one depth say little about
+theirs, and deep networks may be noisier than others. The images are the same at every depth, so their part is a whole
+matrix; what all depths share moves the curve up or down without bending it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.views.moderation import shrink
 from orchestrator.views.replicates import Replicates, score_seeds
 from orchestrator.views.variance import share_images, variance_components
 
@@ -28,7 +30,7 @@ class CurvePoints:
     num_seeds: int
     """Smallest number of seeds at a depth; 0 for bare points."""
     df: float
-    """Degrees of freedom of the spread over seeds."""
+    """Degrees of freedom of the moderated spread over seeds."""
 
 
 def read_points(depth: Sequence[float], acc: Sequence[float | Sequence[float] | Replicates]) -> CurvePoints:
@@ -49,8 +51,8 @@ def read_points(depth: Sequence[float], acc: Sequence[float | Sequence[float] | 
     num_seeds = 0 if is_bare else min(cell.num_seeds for cell in cells)
     whiten, df = np.eye(len(cells)), 0.0
     if num_seeds >= 2:
-        df = float(sum(cell.num_seeds - 1 for cell in cells))
-        whiten = _whitener(_covariance(cells), mean)
+        covariance, df = _covariance(cells)
+        whiten = _whitener(covariance, mean)
     return CurvePoints(depth=depths[order], mean=mean, whiten=whiten, num_seeds=num_seeds, df=df)
 
 
@@ -60,20 +62,28 @@ def _read_cell(value: float | Sequence[float] | Replicates) -> Replicates:
     return score_seeds(np.atleast_1d(np.asarray(value, dtype=np.float64)))
 
 
-def _covariance(cells: Sequence[Replicates]) -> NDArray[np.float64]:
-    """Of the means of `cells` over seeds, and over images where all share them."""
+def _covariance(cells: Sequence[Replicates]) -> tuple[NDArray[np.float64], float]:
+    """Of the means of `cells` over seeds, and over images where all share them; and its degrees of freedom."""
     counts = np.array([cell.num_seeds for cell in cells])
+    spreads, df = _spreads([float(cell.accs.var(ddof=1)) for cell in cells], counts - 1)
     if not share_images(cells):
-        return np.diag(_pool([float(cell.accs.var(ddof=1)) for cell in cells], counts) / counts)
-    parts = [variance_components(bits) for bits in (cell.is_correct for cell in cells) if bits is not None]
-    by_image = np.stack([bits.mean(axis=0) for bits in (cell.is_correct for cell in cells) if bits is not None])
-    seed = max(_pool([part.seed for part in parts], counts), 0.0)
+        return np.diag(spreads / counts), df
+    bits = [cell.is_correct for cell in cells if cell.is_correct is not None]
+    by_image = np.stack([rows.mean(axis=0) for rows in bits])
+    noise = np.array([variance_components(rows).noise for rows in bits]) / by_image.shape[1]
+    seed = np.maximum(spreads - noise, 0.0)
     covariance: NDArray[np.float64] = np.cov(by_image) / by_image.shape[1] + np.diag(seed / counts)
-    return covariance
+    return covariance, df
 
 
-def _pool(variances: Sequence[float], counts: NDArray[np.int_]) -> float:
-    return float(np.average(variances, weights=counts - 1))
+def _spreads(variances: Sequence[float], dfs: NDArray[np.int_]) -> tuple[NDArray[np.float64], float]:
+    """Moderated variances over seeds; a depth whose seeds agree exactly gets the pooled one."""
+    found = np.array(variances)
+    pooled = float(np.average(found, weights=dfs))
+    if not (found > 0.0).all():
+        return np.full(len(found), pooled), float(dfs.sum())
+    moderated, total = shrink(found, dfs.astype(np.float64))
+    return moderated, float(total.mean())
 
 
 def _whitener(covariance: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ def moderate(estimates: Sequence[Estimate]) -> list[Estimate]:
         return list(estimates)
     parts = np.array([estimates[number].seed_part for number in chosen], dtype=np.float64)
     dfs = np.array([estimates[number].seed_df for number in chosen], dtype=np.float64)
-    moderated, total = _shrink(parts, dfs)
+    moderated, total = shrink(parts, dfs)
     result = list(estimates)
     for number, part, df in zip(chosen, moderated, total, strict=True):
         result[number] = _with_spread(estimates[number], float(part), float(df))
@@ -50,10 +50,10 @@ def _with_spread(estimate: Estimate, seed_part: float, seed_df: float) -> Estima
     )
 
 
-def _shrink(
-    variances: NDArray[np.float64], dfs: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Posterior variances and their degrees of freedom, at most those of all together (Smyth 2004, section 6.2)."""
+def shrink(variances: NDArray[np.float64], dfs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positive variances drawn towards their common value, and their degrees of freedom, at most those of all together
+    (Smyth 2004, section 6.2).
+    """
     logs = np.log(variances) - digamma(dfs / 2.0) + np.log(dfs / 2.0)
     excess = float(logs.var(ddof=1) - polygamma(1, dfs / 2.0).mean())
     prior_df = 2.0 * _inverse_trigamma(excess) if excess > 0.0 else math.inf
