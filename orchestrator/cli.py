@@ -120,13 +120,21 @@ def logs(trial: str, follow: bool, results: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("sweep")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0.0, 100.0, min_open=True),
+    default=0.3,
+    show_default=True,
+    metavar="POINTS",
+    help="A gain in accuracy below it counts as none.",
+)
 @results_option
 @json_option
-def report(sweep: str, results: Path, as_json: bool) -> None:
+def report(sweep: str, margin: float, results: Path, as_json: bool) -> None:
     """Write SWEEP's report: one HTML page, figures and tables."""
     from orchestrator.cli_views import make_report
 
-    make_report(sweep, results, as_json)
+    make_report(sweep, results, margin, as_json)
 
 
 @cli.command()

@@ -16,12 +16,12 @@ from orchestrator.errors import UsageError
 from orchestrator.results import ResultsDir
 
 
-def make_report(place: str, results: Path, as_json: bool) -> None:
+def make_report(place: str, results: Path, margin_points: float, as_json: bool) -> None:
     """Write the report, and mirror its figures where the sweep is mirrored."""
     from orchestrator.views.report import write_report
 
     root, name = find_sweep(place, results)
-    report = write_report(root, name)
+    report = write_report(root, name, margin=margin_points / 100.0)
     if os.environ.get("MLFLOW_TRACKING_URI") or root.mlflow_db.exists():
         from orchestrator.tuning.mirror import mirror_report
         from orchestrator.views.curves import name_curves

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.catalog import ATTENTIONS, DATASETS
+from tests.tested_elsewhere import TESTED_ELSEWHERE
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "orchestrator"
@@ -103,29 +104,6 @@ DECLARED = {
 
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "misc"}
 MAX_LINES = 300
-TESTED_ELSEWHERE = {
-    "__init__.py": "views/test_export.py",
-    "__main__.py": "test_packaging.py",
-    "cli_options.py": "test_cli.py",
-    "cli_place.py": "test_cli.py",
-    "cli_run.py": "test_cli.py",
-    "cli_setup.py": "test_cli.py",
-    "cli_show.py": "test_cli.py",
-    "cli_views.py": "test_cli.py",
-    "configs.py": "test_trial.py",
-    "record.py": "test_results.py",
-    "probe_catalog.py": "training/test_probes.py",
-    "tuning/attempt.py": "tuning/test_executors.py",
-    "tuning/board.py": "tuning/test_live.py",
-    "tuning/events.py": "tuning/test_executors.py",
-    "training/recipe.py": "training/test_loop.py",
-    "tuning/ray_tune.py": "tuning/test_executors.py",
-    "tuning/runner.py": "tuning/test_sweep.py",
-    "tuning/serial.py": "tuning/test_executors.py",
-    "tuning/stop_file.py": "tuning/test_sweep.py",
-    "tuning/trial_record.py": "tuning/test_executors.py",
-}
-"""Modules without a `test_<name>*.py` of their own, and the file that tests them."""
 
 
 def package_files() -> list[str]:

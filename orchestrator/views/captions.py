@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from orchestrator.views.published import DEEPVIT_SOURCE
 
-INTERVALS = (
-    "marks are means, bars Student's 95 % intervals over seeds on one fixed test split. "
-    "An interval that leaves the panel is cut at its edge."
-)
+INTERVALS: Mapping[str, str] = {
+    "seeds only": "Student's 95 % intervals over seeds on one fixed test split",
+    "seed x image": "95 % intervals over seeds and test images both",
+    "": "95 % intervals, over seeds and test images where predictions were kept, over seeds alone elsewhere",
+}
+CUT = "An interval that leaves the panel is cut at its edge."
 
 
 def accuracy_caption(data: pd.DataFrame) -> str:
@@ -19,7 +23,7 @@ def accuracy_caption(data: pd.DataFrame) -> str:
     if means.empty:
         text = "No trial has finished yet."
     else:
-        text = f"Test accuracy, {_say_n(means)}: {_say_marks(means)}"
+        text = f"Test accuracy, {say_n(means)}: {_say_marks(means)}"
         text += " Dots are single seeds." * bool((ours["kind"] == "seed").any()) + _say_common(data)
     num_diverged = int((ours["kind"] == "diverged").sum())
     if num_diverged:
@@ -36,10 +40,35 @@ def accuracy_caption(data: pd.DataFrame) -> str:
 
 def params_caption(data: pd.DataFrame) -> str:
     """For the data of `plot_accuracy_vs_params`."""
+    return _cost_caption(data, "the number of trained parameters")
+
+
+def flops_caption(data: pd.DataFrame) -> str:
+    """For the data of `plot_accuracy_vs_flops`."""
+    return _cost_caption(data, "the FLOPs of one image, forward, a multiply-add as 2")
+
+
+def _cost_caption(data: pd.DataFrame, what: str) -> str:
     if data.empty:
         return "No trial has finished yet."
-    text = f"Test accuracy against the number of trained parameters, {_say_n(data)}: {_say_marks(data)}"
+    text = f"Test accuracy against {what}, {say_n(data)}: {_say_marks(data)}"
     return f"{text} Curves are moved sideways by a few points, so that cells of equal size stand side by side."
+
+
+def width_caption(data: pd.DataFrame) -> str:
+    """For the data of `accuracy_vs_embed_dim_data`."""
+    return (
+        f"Test accuracy against the embedding dimension, {say_n(data)}: {_say_marks(data)} Published in words only "
+        "(arXiv 2103.11886: accuracy rises and similar blocks fall with width), so no value stands beside."
+    )
+
+
+def equal_size_caption(data: pd.DataFrame, what: str) -> str:
+    """For the data of `equal_size_data`; `what` is equal."""
+    return (
+        f"Cells of equal {what} (within 2 %) at different depths: what depth buys when it is paid for in width. "
+        f"Test accuracy, {say_n(data)}: {_say_marks(data)}"
+    )
 
 
 def learning_caption(data: pd.DataFrame) -> str:
@@ -49,7 +78,7 @@ def learning_caption(data: pd.DataFrame) -> str:
     means = data[data["kind"] == "mean"]
     text = "Train loss is over images as augmented and smoothed, validation over plain images. "
     text += (
-        f"Thick lines are means over finished trials; {_say_n(means)}." if not means.empty else "No trial has finished."
+        f"Thick lines are means over finished trials; {say_n(means)}." if not means.empty else "No trial has finished."
     )
     if (data["kind"] == "seed").any():
         text += " Thin lines are single trials."
@@ -59,10 +88,14 @@ def learning_caption(data: pd.DataFrame) -> str:
 
 
 def _say_marks(means: pd.DataFrame) -> str:
-    return INTERVALS if means["low_percent"].notna().any() else "marks are single seeds, which have no interval."
+    if means["low_percent"].isna().all():
+        return "marks are single seeds, which have no interval."
+    methods = means.attrs.get("methods", ["seeds only"])
+    return f"marks are means, bars {INTERVALS[methods[0] if len(methods) == 1 else '']}. {CUT}"
 
 
-def _say_n(means: pd.DataFrame) -> str:
+def say_n(means: pd.DataFrame) -> str:
+    """`n = 3 seeds a cell`, or the range where cells differ."""
     low, high = int(means["n"].min()), int(means["n"].max())
     if low == high:
         return f"n = {low} seed{'s' * (low != 1)} a cell"

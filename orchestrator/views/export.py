@@ -53,7 +53,9 @@ def export_frame(frame: pd.DataFrame, kind: Format, rows: Rows) -> bytes:
 
 def to_parquet(frame: pd.DataFrame, meanings: Mapping[str, str] | None = None) -> bytes:
     """The frame as a Parquet file, zstd-compressed; with `meanings` every field has its own in its metadata."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    plain = frame.copy()
+    plain.attrs = {name: value for name, value in frame.attrs.items() if _is_plain(value)}
+    table = pa.Table.from_pandas(plain, preserve_index=False)
     if meanings is not None:
         told = {name: {"meaning": meanings.get(name, AXIS_MEANING)} for name in table.schema.names}
         fields = [field.with_metadata(told[field.name]) for field in table.schema]
@@ -76,3 +78,12 @@ def choose_format(output: Path | None, asked: Format | None) -> Format:
     if asked is not None and suffix in named and named[suffix] != asked:
         raise UsageError(f"{output} is named as {suffix} and --format says {asked}: change one of them")
     return asked or named.get(suffix, "parquet")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether the value is one that JSON has, as the file's metadata takes no other."""
+    if isinstance(value, Mapping):
+        return all(_is_plain(part) for part in value.values())
+    if isinstance(value, list):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, str | int | float | bool)

@@ -5,7 +5,7 @@ A plot reads nothing else, and the same frame is saved beside it. A number that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +68,22 @@ def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
 
 def accuracy_vs_params_data(cells: pd.DataFrame) -> pd.DataFrame:
     """One row for each cell that has a mean: parameters, depth, and test accuracy in percent with its interval."""
+    return _cost_data(cells, "num_params")
+
+
+def accuracy_vs_flops_data(cells: pd.DataFrame) -> pd.DataFrame:
+    """The same with the FLOPs of one image, forward, a multiply-add as 2."""
+    return _cost_data(cells, "flops")
+
+
+def _cost_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
     curves = find_curves(cells)
     rows = [
-        {**_mean_row(cell, curves), "num_params": cell["num_params"], "depth": cell["depth"]}
+        {**_mean_row(cell, curves), count: cell[count], "depth": cell["depth"]}
         for _, cell in cells.iterrows()
         if cell["n"] > 0
     ]
-    names = ["curve", "num_params", curves.x, "n", "acc_percent", "low_percent", "high_percent"]
+    names = ["curve", count, curves.x, "n", "acc_percent", "low_percent", "high_percent"]
     return _typed(rows, list(dict.fromkeys([*names[:2], "depth", *names[2:]])), curves)
 
 
@@ -129,6 +138,7 @@ def _mean_row(cell: pd.Series, curves: Curves) -> dict[str, Any]:
         "acc_percent": cell["test_acc"] * 100.0,
         "low_percent": cell["test_acc_low"] * 100.0,
         "high_percent": cell["test_acc_high"] * 100.0,
+        "method": cell["method"],
     }
 
 
@@ -156,11 +166,16 @@ def _published_row(point: Any) -> dict[str, Any]:
 
 
 def _typed(rows: list[dict[str, Any]], names: list[str], curves: Curves) -> pd.DataFrame:
-    types = {"seed": "Int64", "n": "Int64", "num_params": "Int64", "depth": "Int64"}
+    types = {"seed": "Int64", "n": "Int64", "num_params": "Int64", "flops": "Int64", "depth": "Int64"}
     columns = {}
     for name in names:
         kind = types.get(name) or ("float64" if name.endswith("_percent") or name == curves.x else "string")
         columns[name] = pd.Series([row.get(name) for row in rows], dtype=kind)
     data = pd.DataFrame(columns)
-    data.attrs = {"x": curves.x, "parts": curves.parts}
+    data.attrs = {"x": curves.x, "parts": curves.parts, "methods": methods_of(rows)}
     return data
+
+
+def methods_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How the intervals of the means were made, each way once."""
+    return sorted({str(row["method"]) for row in rows if row.get("method") is not None})

@@ -9,18 +9,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from orchestrator.views.figure_data import accuracy_vs_depth_data, accuracy_vs_params_data
+from orchestrator.views.figure_data import accuracy_vs_depth_data, accuracy_vs_flops_data, accuracy_vs_params_data
 from orchestrator.views.plots_axes import (
+    LEGEND_ROW_IN,
     accuracy_limits,
     count_label,
     label_counts,
+    legend_columns,
     say_empty,
     set_x_axis,
     spacing,
@@ -40,8 +41,7 @@ from orchestrator.views.plots_style import (
 )
 
 Styles = Mapping[str, CurveStyle]
-LEGEND_ROW_IN = 0.16
-CHARACTERS_PER_IN = 15.5
+COST_TITLES: Mapping[str, str] = {"num_params": "Parameters", "flops": "FLOPs an image, forward"}
 
 
 def plot_accuracy_vs_depth(cells: pd.DataFrame, table: pd.DataFrame) -> Figure:
@@ -51,7 +51,11 @@ def plot_accuracy_vs_depth(cells: pd.DataFrame, table: pd.DataFrame) -> Figure:
     Without a depth axis the first numeric axis is horizontal. Diverged trials are crosses on the floor of the panel:
     they have no accuracy.
     """
-    data = accuracy_vs_depth_data(cells, table)
+    return plot_accuracy_curves(accuracy_vs_depth_data(cells, table))
+
+
+def plot_accuracy_curves(data: pd.DataFrame) -> Figure:
+    """Any frame with the columns and `attrs` of `accuracy_vs_depth_data`, drawn as that one is."""
     x, ours = data.attrs["x"], data[data["kind"] != "published"]
     published = data[data["kind"] == "published"]
     styles = style_curves(data.attrs["parts"])
@@ -76,7 +80,15 @@ def plot_accuracy_vs_params(cells: pd.DataFrame) -> Figure:
 
     Curves are moved sideways by a few points, so that cells of equal size stand side by side.
     """
-    data = accuracy_vs_params_data(cells)
+    return _plot_cost(accuracy_vs_params_data(cells), "num_params")
+
+
+def plot_accuracy_vs_flops(cells: pd.DataFrame) -> Figure:
+    """The same against the FLOPs of one image, forward."""
+    return _plot_cost(accuracy_vs_flops_data(cells), "flops")
+
+
+def _plot_cost(data: pd.DataFrame, count: str) -> Figure:
     styles = style_curves(data.attrs["parts"])
     titles = list(dict.fromkeys(style.panel for style in styles.values())) or [ONLY_PANEL]
     with house_style():
@@ -88,7 +100,7 @@ def plot_accuracy_vs_params(cells: pd.DataFrame) -> Figure:
                 shorten(title, 44) if len(titles) > 1 else " ", pad=10.0
             )  # room for numbers above intervals
             members = {label: style for label, style in styles.items() if style.panel == title}
-            points.append(_draw_params(panel, data, members))
+            points.append(_draw_cost(panel, data, members, count))
         _add_legend(figure, handles)
         settle(figure)
         for panel, labelled in zip(panels, points, strict=True):
@@ -96,22 +108,22 @@ def plot_accuracy_vs_params(cells: pd.DataFrame) -> Figure:
         return figure
 
 
-def _draw_params(panel: Axes, data: pd.DataFrame, styles: Styles) -> list[LabelledPoint]:
+def _draw_cost(panel: Axes, data: pd.DataFrame, styles: Styles, count: str) -> list[LabelledPoint]:
     """Draws the curves of one panel; the points wait for their numbers until the layout is final."""
     panel.set_ylim(*accuracy_limits(data))
     panel.set_ylabel("Test accuracy (%)")
-    panel.set_xlabel("Parameters (small numbers: depth)")
+    panel.set_xlabel(f"{COST_TITLES[count]} (small numbers: depth)")
     if data.empty:
         say_empty(panel)
         return []
-    label_counts(panel, data["num_params"])
+    label_counts(panel, data[count])
     step = min(4.0, 24.0 / max(len(styles), 1))
     points = []
     for number, (label, style) in enumerate(styles.items()):
         shift = (number - (len(styles) - 1) / 2) * step
-        curve = data[data["curve"] == label].sort_values(["depth", "num_params"])
-        _draw_means(panel, curve, "num_params", style, shift)
-        points += [_named_by_depth(cell, shift) for _, cell in curve.iterrows()]
+        curve = data[data["curve"] == label].sort_values(["depth", count])
+        _draw_means(panel, curve, count, style, shift)
+        points += [_named_by_depth(cell, count, shift) for _, cell in curve.iterrows()]
     return points
 
 
@@ -120,7 +132,7 @@ def _panels(count: int, handles: Sequence[Line2D]) -> tuple[Figure, list[Axes]]:
     columns = min(count, 2)
     rows = math.ceil(count / columns)
     width = FULL_WIDTH_IN if columns > 1 else FULL_WIDTH_IN * 0.72
-    legend = math.ceil(len(handles) / _legend_columns(handles, width)) * LEGEND_ROW_IN if handles else 0.0
+    legend = math.ceil(len(handles) / legend_columns(handles, width)) * LEGEND_ROW_IN if handles else 0.0
     figure = Figure(figsize=(width, 0.25 + 2.55 * rows + legend), layout="constrained")
     return figure, [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
 
@@ -206,22 +218,13 @@ def _seed_handles(data: pd.DataFrame) -> list[Line2D]:
 def _add_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """A legend below all panels, so it never covers a number."""
     if handles:
-        columns = _legend_columns(handles, figure.get_figwidth())
+        columns = legend_columns(handles, figure.get_figwidth())
         figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
 
 
-def _legend_columns(handles: Sequence[Line2D], width_in: float) -> int:
-    """As many columns as fit; matplotlib fills them one after the other."""
-    lengths = [len(str(handle.get_label())) + 8 for handle in handles]
-    for columns in range(min(len(lengths), 6), 1, -1):
-        if sum(part.max() for part in np.array_split(lengths, columns)) <= width_in * CHARACTERS_PER_IN:
-            return columns
-    return 1
-
-
-def _named_by_depth(cell: pd.Series, shift_points: float) -> LabelledPoint:
-    """Cells of one depth and nearly one parameter count share their number."""
-    size, y = float(cell["num_params"]), float(cell["acc_percent"])
+def _named_by_depth(cell: pd.Series, count: str, shift_points: float) -> LabelledPoint:
+    """Cells of one depth and nearly one size share their number."""
+    size, y = float(cell[count]), float(cell["acc_percent"])
     has_interval = pd.notna(cell["low_percent"])
     return LabelledPoint(
         x=size,

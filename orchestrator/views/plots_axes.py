@@ -8,12 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from orchestrator.views.plots_style import MUTED, shorten
 
 PANEL_WIDTH_POINTS = 180.0
 """About the width of a panel when two share a page's width."""
+LEGEND_ROW_IN = 0.16
+CHARACTERS_PER_IN = 15.5
 
 AXIS_TITLES: Mapping[str, str] = {
     "depth": "Depth (transformer blocks)",
@@ -133,3 +136,12 @@ def say_empty(panel: Axes, text: str = "no finished trial yet") -> None:
     panel.set_xticks([])
     panel.set_yticks([])
     panel.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=panel.transAxes)
+
+
+def legend_columns(handles: Sequence[Line2D], width_in: float) -> int:
+    """As many columns as fit; matplotlib fills them one after the other."""
+    lengths = [len(str(handle.get_label())) + 8 for handle in handles]
+    for columns in range(min(len(lengths), 6), 1, -1):
+        if sum(part.max() for part in np.array_split(lengths, columns)) <= width_in * CHARACTERS_PER_IN:
+            return columns
+    return 1

@@ -18,6 +18,16 @@ class PublishedPoint:
     source: str
 
 
+@dataclass(frozen=True)
+class PublishedCount:
+    """One published number of similar blocks, in the setting of `PublishedPoint`; the rule was not published."""
+
+    model: str
+    depth: int
+    num_similar: int
+    source: str
+
+
 DEEPVIT_SOURCE = "arXiv 2103.11886 README"
 DEEPVIT_README = "README of the repository of arXiv 2103.11886"
 DEEPVIT_FIGURE = "accuracy figure in the repository of arXiv 2103.11886"
@@ -33,3 +43,13 @@ DEEPVIT_CURVE: tuple[PublishedPoint, ...] = (
     PublishedPoint("DeepViT", 32, 80.90, DEEPVIT_README),
 )
 """Depth against accuracy. At 24 blocks the figure prints 80.1 for DeepViT where the README says 79.99."""
+
+DEEPVIT_SIMILAR_BLOCKS: tuple[PublishedCount, ...] = (
+    PublishedCount("ViT", 16, 5, DEEPVIT_README),
+    PublishedCount("ViT", 24, 11, DEEPVIT_README),
+    PublishedCount("ViT", 32, 15, DEEPVIT_README),
+    PublishedCount("DeepViT", 16, 0, DEEPVIT_README),
+    PublishedCount("DeepViT", 24, 0, DEEPVIT_README),
+    PublishedCount("DeepViT", 32, 0, DEEPVIT_README),
+)
+"""Depth against the number of similar blocks. Which map was measured is not published either."""

@@ -8,7 +8,6 @@ import pandas as pd
 
 from orchestrator.record import State
 from orchestrator.views.curves import field_name
-from orchestrator.views.stats import student_factor
 
 MAX_NAMED = 5
 """Of more things than this, the first ones are named and the others counted."""
@@ -110,12 +109,11 @@ def _few_seeds(cells: pd.DataFrame) -> list[str]:
         found.append(
             f"{singles} of {len(counts)} cells have a single seed: no interval, no way to tell them from luck."
         )
-    factors = {int(n): student_factor(int(n)) for n in sorted(counts[counts > 1].unique())}
-    reach = [f"{factor:.1f} standard deviations (n = {n})" for n, factor in factors.items()]
-    if reach:
+    fewest = int(counts.min())
+    if fewest > 1:
         found.append(
-            f"95 % intervals over so few seeds reach {' and '.join(reach[:2])} to each side. Differences between cells "
-            f"describe here, they do not test; {FEW_SEEDS} seeds or more would allow a test."
+            f"Few seeds (n = {fewest}): no sign-flip test can go below p = {2.0 / 2**fewest:.3g}, and no interval of a "
+            f"knee or an asymptote is given; {FEW_SEEDS} seeds would do for both."
         )
     return found
 
@@ -151,16 +149,16 @@ def _mixed(cells: pd.DataFrame, averaged: pd.DataFrame) -> list[str]:
 
 def _at_the_edge(cells: pd.DataFrame) -> list[str]:
     measured = cells[(cells["n"] > 0) & cells["val_acc"].notna()]
-    found = []
+    names: dict[int, list[str]] = {}
     for attention, group in measured.groupby("attention", sort=False):
         depths = group["depth"].dropna()
         deepest = group.loc[group["val_acc"].idxmax(), "depth"]
         if depths.nunique() > 1 and deepest == depths.max():
-            name = str(attention).rpartition(":")[2]
-            found.append(
-                f"{name}: the best depth, {deepest} blocks, is the deepest that has finished; deeper may be better."
-            )
-    return found
+            names.setdefault(int(deepest), []).append(str(attention).rpartition(":")[2])
+    return [
+        f"The best depth, {deepest} blocks, is the deepest that has finished; deeper may be better: {name_some(found)}."
+        for deepest, found in names.items()
+    ]
 
 
 def axis_heading(axis: str) -> str:

@@ -12,12 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.errors import UsageError
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.views.curves import value_text
-from orchestrator.views.stats import mean_interval
-from orchestrator.views.trial_rows import MODEL_FIELDS, TrialRows
+from orchestrator.views.stats import Replicates, mean_accuracy, mean_interval
+from orchestrator.views.trial_rows import MODEL_FIELDS, TrialRows, open_sweep
 
 FIRST_COLUMNS = ("trial_id", "cell_id", "label", "curve", "seed", "state")
 """What stands before the axes."""
@@ -73,6 +72,7 @@ CELL_TYPES: Mapping[str, str] = {
     **{f"{split}_acc{part}": "float64" for split in ("test", "val") for part in ("", "_sd", "_low", "_high")},
     **dict.fromkeys(("num_diverged", "num_failed", "num_missing", "num_other_protocol"), "Int64"),
     **dict.fromkeys(("is_mixed_code", "is_mixed_device"), "bool"),
+    "method": "string",
 }
 """The columns of `summarize_cells` besides the axes, with their pandas types."""
 
@@ -87,7 +87,7 @@ def read_table(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
         UsageError: there is no such sweep under the root.
         ResultsError: the sweep's index is damaged.
     """
-    rows = _open(results, sweep)
+    rows = open_sweep(results, sweep)
     return _frame(rows.trials(), COLUMN_TYPES, rows)
 
 
@@ -98,19 +98,21 @@ def read_epochs(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
         UsageError: there is no such sweep under the root.
         ResultsError: the sweep's index is damaged.
     """
-    rows = _open(results, sweep)
+    rows = open_sweep(results, sweep)
     return _frame(rows.epochs(), EPOCH_TYPES, rows)
 
 
-def summarize_cells(table: pd.DataFrame) -> pd.DataFrame:
+def summarize_cells(table: pd.DataFrame, replicates: Mapping[str, Replicates] | None = None) -> pd.DataFrame:
     """One row for each cell of a `read_table` frame, in order of first appearance: the axes and `CELL_TYPES`.
 
     `n` trials stand behind the means: COMPLETE, measured on test, and of the newest protocol among the cell's. `low`
-    and `high` are the ends of Student's 95 % interval over seeds, missing for n = 1. `num_missing` counts trials that
-    wait, run or were pruned.
+    and `high` are the ends of a 95 % interval, missing for n = 1: of the test accuracy over seeds and test images both
+    where `replicates` (by `cell_id`) know the answers by image, and `method` says so; Student's over seeds elsewhere.
+    `num_missing` counts trials that wait, run or were pruned.
     """
     axes = [axis for axis in table.attrs["axes"] if axis in table.columns]
-    rows = [_cell_row(trials, axes) for _, trials in table.groupby("cell_id", sort=False)]
+    known = replicates or {}
+    rows = [_cell_row(trials, axes, known.get(str(cell))) for cell, trials in table.groupby("cell_id", sort=False)]
     extra = {axis: table[axis].dtype for axis in axes if axis not in CELL_TYPES}
     types = {"cell_id": "string", "label": "string", "curve": "string", **extra, **CELL_TYPES}
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in types.items()}
@@ -125,7 +127,7 @@ def averaged_trials(trials: pd.DataFrame) -> pd.DataFrame:
     return complete[complete["protocol"] == complete["protocol"].max()]
 
 
-def _cell_row(trials: pd.DataFrame, axes: list[str]) -> dict[str, Any]:
+def _cell_row(trials: pd.DataFrame, axes: list[str], replicates: Replicates | None) -> dict[str, Any]:
     averaged = averaged_trials(trials)
     states = trials["state"]
     num_complete = int((states == State.COMPLETE).sum())
@@ -137,6 +139,7 @@ def _cell_row(trials: pd.DataFrame, axes: list[str]) -> dict[str, Any]:
         "n": len(averaged),
         "protocol": _first_known(averaged["protocol"]),
         **_estimate("test_acc", averaged["test_acc"]),
+        **_two_way(replicates),
         **_estimate("val_acc", averaged["val_acc"]),
         "num_diverged": num_diverged,
         "num_failed": num_failed,
@@ -144,6 +147,7 @@ def _cell_row(trials: pd.DataFrame, axes: list[str]) -> dict[str, Any]:
         "num_other_protocol": num_complete - len(averaged),
         "is_mixed_code": averaged["code_fingerprint"].nunique() > 1,
         "is_mixed_device": averaged["device"].nunique() > 1,
+        "method": _method(averaged, replicates),
     }
 
 
@@ -155,18 +159,23 @@ def _estimate(name: str, values: pd.Series) -> dict[str, float | None]:
     return {name: found.mean, f"{name}_sd": found.sd, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
+def _two_way(replicates: Replicates | None) -> dict[str, float | None]:
+    """The interval over seeds and images, in place of that over seeds alone."""
+    if replicates is None or replicates.num_images is None:
+        return {}
+    found = mean_accuracy(replicates)
+    return {"test_acc_low": found.low, "test_acc_high": found.high}
+
+
+def _method(averaged: pd.DataFrame, replicates: Replicates | None) -> str | None:
+    if averaged.empty:
+        return None
+    return "seeds only" if replicates is None or replicates.num_images is None else "seed x image"
+
+
 def _first_known(values: pd.Series) -> Any:
     known = values.dropna()
     return None if known.empty else known.iloc[0]
-
-
-def _open(results: str | Path | ResultsDir, sweep: str) -> TrialRows:
-    opened = results if isinstance(results, ResultsDir) else ResultsDir(Path(results))
-    folder = opened.sweep(sweep)
-    if not folder.trials_file.exists():
-        known = ", ".join(opened.sweeps()) or "none; `orch run` makes one"
-        raise UsageError(f"there is no sweep {sweep!r} under {opened.root}; sweeps there: {known}")
-    return TrialRows(opened, folder.read_index())
 
 
 def _frame(rows: list[dict[str, Any]], types: Mapping[str, str], source: TrialRows) -> pd.DataFrame:

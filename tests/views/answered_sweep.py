@@ -75,7 +75,7 @@ def write_probes(sweep: SweepBuilder, trial: Trial, **changes: NDArray[np.float6
 def make_probes(trial: Trial) -> dict[str, NDArray[np.float64]]:
     """Every array of the catalog, [E, ...]; self-attention has no Theta."""
     num_blocks, num_heads = trial.model.depth, trial.model.num_heads
-    rng = np.random.default_rng([trial.seed, num_blocks])
+    rng = np.random.default_rng([trial.seed, num_blocks, len(trial.model.attention)])
     sizes = {"L": num_blocks, "H": num_heads}
     arrays = {}
     for name, info in PROBES.items():
@@ -88,7 +88,8 @@ def make_probes(trial: Trial) -> dict[str, NDArray[np.float64]]:
         if name.startswith("map_similarity"):
             top = 0.05 if name.endswith("centred") else 0.99
             array[0] = np.where(distance == 0, 1.0, top)
-            array[1] = np.where(distance == 0, 1.0, top * np.exp(-0.15 * distance) + 0.01 * rng.normal())
+            decay = 0.1 * (1 + len(trial.model.attention) % 3)
+            array[1] = np.where(distance == 0, 1.0, top * np.exp(-decay * distance) + 0.01 * rng.normal())
         if name.startswith("similar_blocks"):
             array[:] = [num_blocks - 1, num_blocks // 2]
         if name.startswith("similar_share"):

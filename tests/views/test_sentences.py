@@ -66,7 +66,7 @@ def test_six_equal_seeds_at_an_inner_depth_need_no_caveat() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (seeds([0.9, 0.8, 0.7]), "2.5 standard deviations (n = 3)"),
+        (seeds([0.9, 0.8, 0.7]), "Few seeds (n = 3): no sign-flip test can go below p = 0.25"),
         (seeds([0.9]), "1 of 1 cells have a single seed"),
         ([*seeds([0.9] * 6), {"seed": 6, "state": "DIVERGED", "test_acc": None}], "(6 of 7)"),
         (seeds([0.9] * 3) + seeds([0.9] * 3, code_fingerprint="other"), "Means over different versions of the code"),

@@ -1,0 +1,137 @@
+"""The trials of a sweep in; its arms out, each one attention over depth with what its seeds scored; and which arms are
+compared with which.
+
+The compared axis is the attention where it varies, else the first other axis that does. Two arms are compared where
+every axis that both name agrees, the compared one and depth left out; so an axis that only Re-attention has does not
+keep it from self-attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from orchestrator.record import State
+from orchestrator.results import ResultsDir
+from orchestrator.views.curves import field_name
+from orchestrator.views.predictions import read_replicates
+from orchestrator.views.stats import Replicates
+from orchestrator.views.table import averaged_trials
+
+PLAIN, MIXING = "self", "reattention"
+"""The reference of all comparisons, and the second one where there are more than two attentions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One curve over depth."""
+
+    curve: str
+    """Its name in the frames."""
+    parts: Mapping[str, str]
+    """Axis to text, for each axis that its name tells."""
+    cells: Mapping[int, Replicates]
+    """Depth to what the finished seeds scored, in increasing depth; cells without a finished seed are absent."""
+    num_diverged: int
+    """Trials of the arm that diverged: outcomes, in no mean."""
+
+    def part(self, axis: str) -> str:
+        """The text of one axis, empty where it does not apply."""
+        return self.parts.get(axis, "")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms whose difference a - b is asked for."""
+
+    a: Arm
+    b: Arm
+    axis: str
+    """The axis in which they differ."""
+
+    @property
+    def depths(self) -> list[int]:
+        """Those at which both have finished seeds."""
+        return sorted(set(self.a.cells) & set(self.b.cells))
+
+    @property
+    def context(self) -> str:
+        """What the two have in common, in words; empty where nothing else varies."""
+        shared = [text for axis, text in self.a.parts.items() if axis != self.axis]
+        shared += [text for axis, text in self.b.parts.items() if axis != self.axis and text not in shared]
+        return ", ".join(shared)
+
+
+def read_cells(results: ResultsDir, table: pd.DataFrame) -> dict[str, Replicates]:
+    """`cell_id` to what its averaged trials scored, by image where every one of them kept its predictions."""
+    found = {}
+    for cell_id, trials in table.groupby("cell_id", sort=False):
+        averaged = averaged_trials(trials).sort_values("seed")
+        replicates = read_replicates(results, averaged)
+        if replicates is not None:
+            found[str(cell_id)] = replicates
+    return found
+
+
+def find_arms(table: pd.DataFrame, cells: Mapping[str, Replicates]) -> list[Arm]:
+    """The arms of a `read_table` frame, in the order of its rows; one without a finished seed has no cells."""
+    parts: Mapping[str, Mapping[str, str]] = table.attrs.get("curves", {})
+    arms = []
+    for curve, trials in table.groupby("curve", sort=False, dropna=False):
+        depth_of = trials.drop_duplicates("cell_id").set_index("cell_id")["depth"].dropna()
+        known = {int(depth): cells[str(cell)] for cell, depth in depth_of.items() if str(cell) in cells}
+        arms.append(
+            Arm(
+                curve=str(curve),
+                parts=parts.get(str(curve), {}),
+                cells=dict(sorted(known.items())),
+                num_diverged=int((trials["state"] == State.DIVERGED).sum()),
+            )
+        )
+    return arms
+
+
+def compared_axis(arms: Sequence[Arm]) -> str | None:
+    """The axis whose values are compared; None where no axis but depth varies."""
+    axes = dict.fromkeys(axis for arm in arms for axis in arm.parts)
+    in_order = sorted(axes, key=lambda axis: field_name(axis) != "attention")
+    return next((axis for axis in in_order if len({arm.part(axis) for arm in arms}) > 1), None)
+
+
+def choose_pairs(values: Sequence[str]) -> list[tuple[str, str]]:
+    """Which values are compared, each pair as (a, b) for a - b: every one against `self`, or the first where `self` is
+    absent; where there are more than two and `reattention` is one, also `reattention` against every other.
+
+    >>> choose_pairs(["self", "reattention", "mix_only"])
+    [('reattention', 'self'), ('mix_only', 'self'), ('reattention', 'mix_only')]
+    """
+    if len(values) < 2:
+        return []
+    reference = PLAIN if PLAIN in values else values[0]
+    pairs = [(value, reference) for value in values if value != reference]
+    if MIXING in values and reference != MIXING:
+        pairs += [(MIXING, value) for value in values if value not in (MIXING, reference)]
+    return sorted(pairs, key=lambda pair: pair != (MIXING, reference))
+
+
+def find_pairs(arms: Sequence[Arm]) -> list[Pair]:
+    """The pairs of arms to compare, those of one pair of values together, the primary question first."""
+    axis = compared_axis(arms)
+    if axis is None:
+        return []
+    values = list(dict.fromkeys(arm.part(axis) for arm in arms))
+    return [
+        Pair(a, b, axis)
+        for first, second in choose_pairs(values)
+        for a in arms
+        if a.part(axis) == first
+        for b in arms
+        if b.part(axis) == second and _agree(a, b, axis)
+    ]
+
+
+def _agree(a: Arm, b: Arm, axis: str) -> bool:
+    shared = set(a.parts) & set(b.parts) - {axis}
+    return all(a.parts[name] == b.parts[name] for name in shared)

@@ -1,0 +1,33 @@
+"""Modules whose tests stand under another name; `test_architecture.py` holds them to it."""
+
+from __future__ import annotations
+
+TESTED_ELSEWHERE = {
+    "__init__.py": "views/test_export.py",
+    "__main__.py": "test_packaging.py",
+    "cli_options.py": "test_cli.py",
+    "cli_place.py": "test_cli.py",
+    "cli_run.py": "test_cli.py",
+    "cli_setup.py": "test_cli.py",
+    "cli_show.py": "test_cli.py",
+    "cli_views.py": "test_cli.py",
+    "configs.py": "test_trial.py",
+    "record.py": "test_results.py",
+    "probe_catalog.py": "training/test_probes.py",
+    "views/columns.py": "views/test_export.py",
+    "views/frames.py": "views/test_figures.py",
+    "views/probe_captions.py": "views/test_figures.py",
+    "tuning/attempt.py": "tuning/test_executors.py",
+    "views/columns.py": "views/test_export.py",
+    "views/frames.py": "views/test_figures.py",
+    "views/probe_captions.py": "views/test_figures.py",
+    "tuning/board.py": "tuning/test_live.py",
+    "tuning/events.py": "tuning/test_executors.py",
+    "training/recipe.py": "training/test_loop.py",
+    "tuning/ray_tune.py": "tuning/test_executors.py",
+    "tuning/runner.py": "tuning/test_sweep.py",
+    "tuning/serial.py": "tuning/test_executors.py",
+    "tuning/stop_file.py": "tuning/test_sweep.py",
+    "tuning/trial_record.py": "tuning/test_executors.py",
+}
+"""Modules without a `test_<name>*.py` of their own, and the file that tests them."""
