@@ -69,6 +69,8 @@ class Estimate:
     """Part of `se` squared that more seeds make smaller."""
     seed_df: float | None
     """Degrees of freedom of that part alone: n - 1 for paired seeds, Welch's for disjoint ones."""
+    noise_part: float | None
+    """What `seed_part` would be if seeds differed by the noise of single answers alone; None without images."""
     image_part: float
     """Part of `se` squared that only more test images would make smaller."""
     level: float
@@ -165,11 +167,13 @@ def contrast(cells: Sequence[Replicates], weights: Sequence[float], level: float
     by_seed = [table.mean(axis=1) for table in tables]
     counts = [len(rows) for rows in by_seed]
     seed_part, seed_df = _seed_part(by_seed) if min(counts) > 1 else (None, None)
+    noise_part = math.fsum(_noise(table) / table.size for table in tables if len(table) > 1 and num_images)
     return make_estimate(
         value=math.fsum(float(rows.mean()) for rows in by_seed),
         seed_part=seed_part,
         seed_df=seed_df,
-        image_part=0.0 if num_images is None else _image_part(tables),
+        noise_part=None if num_images is None else noise_part,
+        image_part=0.0 if num_images is None else _image_part(tables, noise_part),
         num_seeds=min(counts),
         num_images=num_images,
         is_paired=len(counts) == 1,
@@ -196,6 +200,7 @@ def make_estimate(
     value: float,
     seed_part: float | None,
     seed_df: float | None,
+    noise_part: float | None,
     image_part: float,
     num_seeds: int,
     num_images: int | None,
@@ -220,6 +225,7 @@ def make_estimate(
         is_paired=is_paired,
         seed_part=seed_part,
         seed_df=seed_df,
+        noise_part=noise_part,
         image_part=image_part,
         level=level,
     )
@@ -265,12 +271,11 @@ def _weigh(members: Sequence[tuple[float, Replicates]], has_images: bool) -> NDA
     return total
 
 
-def _image_part(tables: Sequence[NDArray[np.float64]]) -> float:
+def _image_part(tables: Sequence[NDArray[np.float64]], noise_part: float) -> float:
     """Variance of the sum of the tables' means that comes from the choice of images."""
     by_image = np.sum([table.mean(axis=0) for table in tables], axis=0)
-    noise = math.fsum(_noise(table) / len(table) for table in tables if len(table) > 1)
     spread = float(np.var(by_image, ddof=1))
-    return max(spread - noise, 0.0) / len(tables[0][0])
+    return max(spread / len(by_image) - noise_part, 0.0)
 
 
 def _spread(rows: NDArray[np.float64]) -> float:

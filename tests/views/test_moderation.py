@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.views.moderation import MIN_SEEDS, moderate
-from orchestrator.views.stats import Estimate, mean_accuracy, score_seeds
+from orchestrator.views.stats import Estimate, mean_accuracy, score_images, score_seeds
 
 
 def family(sds: list[float], num_seeds: int = 8, seed: int = 0) -> list[Estimate]:
@@ -49,6 +49,17 @@ def test_a_cell_without_spread_or_with_few_seeds_does_not_disturb_the_others() -
     strange = [mean_accuracy(score_seeds([0.9] * 8)), *family([0.5], num_seeds=3)]
     assert moderate([*strange, *others])[2:] == moderate(others)
     assert moderate([*strange, *others])[:2] == strange
+
+
+def test_answers_by_image_measure_spreads_in_units_of_their_noise() -> None:
+    rng = np.random.default_rng(0)
+    levels = [0.6, 0.95] * 6
+    cells = [score_images(rng.random((8, 500)) < level) for level in levels]
+    before = [mean_accuracy(cell) for cell in cells]
+    after = moderate(before)
+    hard, easy = ([found.seed_part or 0.0 for found in after[start::2]] for start in (0, 1))
+    assert np.mean(hard) / np.mean(easy) == pytest.approx(0.6 * 0.4 / (0.95 * 0.05), rel=0.2)
+    assert ratios(after[::2]) < ratios(before[::2]) / 2
 
 
 def test_false_alarms_stay_rare_where_spreads_differ_twofold() -> None:

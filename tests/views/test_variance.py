@@ -57,6 +57,7 @@ def test_the_squared_error_of_a_mean_is_made_of_the_mean_squares(seed: int) -> N
     parts, found = variance_components(bits), mean_accuracy(score_images(bits))
     assert found.seed_part == pytest.approx((m * parts.seed + parts.noise) / (n * m))
     assert found.image_part == pytest.approx(max(parts.image, 0.0) / m)
+    assert found.noise_part == pytest.approx(parts.noise / (n * m))
     assert (found.se or 0.0) ** 2 == pytest.approx((found.seed_part or 0.0) + found.image_part)
 
 
