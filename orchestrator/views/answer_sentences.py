@@ -15,6 +15,7 @@ from orchestrator.views.stats import Decline, Estimate, SaturationAnswer, Verdic
 
 NAMES = {"self": "self-attention", "reattention": "Re-attention"}
 MAX_CURVES_TOLD = 6
+MAX_PAIRS_TOLD = 8
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -27,9 +28,9 @@ def say_answers(answers: Answers) -> list[str]:
     primary, *others = answers.comparisons or (None,)
     if primary is not None:
         sentences.append(say_comparison(primary))
-    sentences += [say_pooled(other) for other in others[:MAX_CURVES_TOLD] if other is not None]
-    if len(others) > MAX_CURVES_TOLD:
-        sentences.append(f"Pairs compared beyond these, in the table: {len(others) - MAX_CURVES_TOLD}.")
+    sentences += [say_pooled(other) for other in others[:MAX_PAIRS_TOLD] if other is not None]
+    if len(others) > MAX_PAIRS_TOLD:
+        sentences.append(f"Pairs compared beyond these, in the table: {len(others) - MAX_PAIRS_TOLD}.")
     return sentences
 
 

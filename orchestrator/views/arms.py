@@ -102,18 +102,20 @@ def compared_axis(arms: Sequence[Arm]) -> str | None:
 
 def choose_pairs(values: Sequence[str]) -> list[tuple[str, str]]:
     """Which values are compared, each pair as (a, b) for a - b: every one against `self`, or the first where `self` is
-    absent; where there are more than two and `reattention` is one, also `reattention` against every other.
+    absent; where there are more than two and `reattention` is one, also `reattention` against every other. Pairs with
+    `reattention` come first, since the controls are there to explain it.
 
     >>> choose_pairs(["self", "reattention", "mix_only"])
-    [('reattention', 'self'), ('mix_only', 'self'), ('reattention', 'mix_only')]
+    [('reattention', 'self'), ('reattention', 'mix_only'), ('mix_only', 'self')]
     """
     if len(values) < 2:
         return []
     reference = PLAIN if PLAIN in values else values[0]
-    pairs = [(value, reference) for value in values if value != reference]
-    if MIXING in values and reference != MIXING:
-        pairs += [(MIXING, value) for value in values if value not in (MIXING, reference)]
-    return sorted(pairs, key=lambda pair: pair != (MIXING, reference))
+    others = [value for value in values if value != reference]
+    if MIXING not in others:
+        return [(value, reference) for value in others]
+    controls = [value for value in others if value != MIXING]
+    return [(MIXING, reference), *((MIXING, value) for value in controls), *((value, reference) for value in controls)]
 
 
 def find_pairs(arms: Sequence[Arm]) -> list[Pair]:

@@ -37,10 +37,10 @@ def named(arms: list[Arm]) -> list[tuple[str, str]]:
             ["self", "mix_only", "reattention", "batchnorm_only"],
             [
                 ("reattention", "self"),
-                ("mix_only", "self"),
-                ("batchnorm_only", "self"),
                 ("reattention", "mix_only"),
                 ("reattention", "batchnorm_only"),
+                ("mix_only", "self"),
+                ("batchnorm_only", "self"),
             ],
         ),
     ],
