@@ -7,9 +7,12 @@ from rich.console import Console
 
 from orchestrator.record import EpochMetrics, State
 from orchestrator.results import ResultsDir
+from orchestrator.tuning.cell_search import survey_searches
 from orchestrator.tuning.events import EpochFinished, TrialEnded, TrialStarted
 from orchestrator.tuning.live import LiveTable, PlainLines, duration
+from orchestrator.tuning.search_phase import index_of
 from orchestrator.tuning.survey import build_index, survey
+from tests.tuning.searches import TPE, finish, tuned
 from tests.tuning.sweeps import spec_and_grid, write_record
 
 
@@ -94,3 +97,44 @@ def test_a_damaged_record_is_told_before_anything_runs(results: ResultsDir) -> N
     out = console(is_terminal=False)
     started(PlainLines(out), results)
     assert "notice: d1-self-w8-s0 is trained again" in out.file.getvalue()  # type: ignore[attr-defined]
+
+
+def searched(listener, results: ResultsDir):
+    """A listener that was told of a search; the trials of its first batch."""
+    spec, grid, tune = tuned(TPE)
+    found = survey_searches(grid, tune, results, lambda standing: False)
+    due = [trial for one in found.values() for trial in one.due]
+    standings = [standing for one in found.values() for standing in one.standings.values()]
+    (listener.grow if listener.board else listener.start)(index_of(spec, grid, found), standings, due)
+    return due
+
+
+def test_plain_lines_tell_a_search_apart_and_what_is_known_later(results: ResultsDir) -> None:
+    out = console(is_terminal=False)
+    listener = PlainLines(out)
+    first, second, *_ = searched(listener, results)
+    listener.event(TrialStarted(first.trial_id))
+    listener.event(TrialEnded(first.trial_id, State.COMPLETE, write_record(results, first)))
+    listener.event(TrialEnded(second.trial_id, State.PRUNED, error="given up"))
+    finish(results, second)
+    searched(listener, results)
+    lines = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0] == "tuned: 4 trials after a search of 12, 0 done before, 4 search trials to run"
+    assert lines[1].startswith("[1/16] d1-self-w8-p0, val accuracy 0.750 in 2 s")
+    assert lines[2].startswith("[2/16] d1-self-w8-p1, pruned")
+    assert lines[3] == "tuned: 4 trials after a search of 12, 4 search trials to run"
+
+
+def test_the_table_marks_search_trials_in_rows_of_their_own(results: ResultsDir) -> None:
+    out = console(is_terminal=True)
+    listener = LiveTable(out)
+    first, *_ = searched(listener, results)
+    listener.event(TrialStarted(first.trial_id))
+    listener.event(EpochFinished(first.trial_id, row(1)))
+    listener.event(TrialEnded(first.trial_id, State.PRUNED))
+    listener.close()
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "search" in text
+    assert "○·" in text
+    assert "0/16 trials done" in text
+    assert "1 pruned" in text
