@@ -78,7 +78,7 @@ def test_the_primary_answer_is_the_difference_in_differences_then_the_others_are
     assert sentences[3].startswith(f"{start}{say_estimate(did.estimate)}, 6 seeds. Pooled over 4 depths, Re-attention")
     assert "Re-attention is better" in sentences[3]
     assert sentences[4].startswith("Pooled over 4 depths, Re-attention minus mix_only is")
-    assert sentences[5].startswith("Pooled over 4 depths, Re-attention minus mix_only is")
+    assert sentences[5].startswith("Pooled over 4 depths, mix_only minus self-attention is")
 
 
 def test_no_difference_shown_says_what_would_have_been_missed() -> None:
