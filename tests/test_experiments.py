@@ -52,8 +52,14 @@ def training_flops(trial: Trial) -> float:
 
 def test_the_experiments_of_the_readme_are_there() -> None:
     assert NAMES == [
-        "cifar100_depth", "collapse_controls", "depth_sweep", "embed_dim_scaling", "imagenet_depth", "smoke", "tuned_depth",
-    ]  # fmt: skip
+        "cifar100_depth",
+        "collapse_controls",
+        "depth_sweep",
+        "embed_dim_scaling",
+        "imagenet_depth",
+        "smoke",
+        "tuned_depth",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -132,8 +132,8 @@ def search_sentence(choices: pd.DataFrame) -> str:
     pruned = ", those below the median of their cell's earlier batches given up early" if tuned.prune else ""
     return (
         f"Each of {len(tuned.cells)} cells got {tuned.num_trials} {made} proposals of {fields}, each trained for "
-        f"{epochs} with {seeds} that no measured trial has{pruned}. The highest accuracy on the validation split was chosen; "
-        f"Optuna {tuned.optuna} made the proposals."
+        f"{epochs} with {seeds} that no measured trial has{pruned}. The highest accuracy on the validation split was "
+        f"chosen; Optuna {tuned.optuna} made the proposals."
     )
 
 
