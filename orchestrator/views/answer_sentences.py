@@ -14,23 +14,23 @@ from orchestrator.views.sentences import name_some
 from orchestrator.views.stats import Decline, Estimate, SaturationAnswer, Verdict
 
 NAMES = {"self": "self-attention", "reattention": "Re-attention"}
-MAX_CURVES_TOLD = 6
-MAX_PAIRS_TOLD = 8
+MAX_TOLD = 8
+"""Curves, and comparisons, that get a sentence of their own."""
 MINUS = "\N{MINUS SIGN}"
 
 
 def say_answers(answers: Answers) -> list[str]:
     """The answer: each arm's saturation, then the primary comparison, then the others pooled over depth."""
-    told = answers.saturation[:MAX_CURVES_TOLD]
+    told = answers.saturation[:MAX_TOLD]
     sentences = [say_saturation(name_arm(arm), answer) for arm, answer in told]
     if len(answers.saturation) > len(told):
         sentences.append(f"Curves beyond these, in the table: {len(answers.saturation) - len(told)}.")
     primary, *others = answers.comparisons or (None,)
     if primary is not None:
         sentences.append(say_comparison(primary))
-    sentences += [say_pooled(other) for other in others[:MAX_PAIRS_TOLD] if other is not None]
-    if len(others) > MAX_PAIRS_TOLD:
-        sentences.append(f"Pairs compared beyond these, in the table: {len(others) - MAX_PAIRS_TOLD}.")
+    sentences += [say_pooled(other) for other in others[:MAX_TOLD] if other is not None]
+    if len(others) > MAX_TOLD:
+        sentences.append(f"Pairs compared beyond these, in the table: {len(others) - MAX_TOLD}.")
     return sentences
 
 
@@ -41,6 +41,8 @@ def say_saturation(name: str, answer: SaturationAnswer) -> str:
         text = f"{_upper(name)} gains nothing beyond {_say_knee(answer, margin)}"
     elif answer.verdict is Verdict.NOT_SATURATED:
         text = f"{_upper(name)} has not saturated by {answer.depths[-1]} blocks: {_say_last_step(answer)}"
+        p = answer.last_gain.one_sided_p()
+        text += "" if p is None else f", one-sided p {_say_p(p)}"
     else:
         text = f"Whether {name} has saturated by {answer.depths[-1]} blocks cannot be told: {_say_last_step(answer)}"
         text += f", against a margin of {points(answer.margin)} points{_say_remedy(answer)}"
@@ -115,12 +117,10 @@ def name_arms(arms: Sequence[Arm]) -> str:
 def _say_knee(answer: SaturationAnswer, margin: str) -> str:
     shown = f"shown from {answer.saturated_from} blocks on"
     hinge = answer.hinge
-    if hinge is None or not hinge.is_reached or hinge.knee_interval is None:
+    interval = hinge.knee_interval if hinge is not None and hinge.is_reached else None
+    if hinge is None or interval is None or interval.low is None or interval.high is None:
         return f"{answer.saturated_from} blocks (equivalence test at 95 %, {margin})"
-    low, high = hinge.knee_interval.low, hinge.knee_interval.high
-    start = f"{low:.0f}" if low is not None else f"{answer.depths[0]} or fewer"
-    end = f"{high:.0f}" if high is not None else "beyond the range"
-    return f"{hinge.knee:.0f} blocks (95 %: {start} to {end}, {margin}; {shown})"
+    return f"{hinge.knee:.0f} blocks (95 %: {interval.low:.0f} to {interval.high:.0f}, {margin}; {shown})"
 
 
 def _say_last_step(answer: SaturationAnswer) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.record import State
-from orchestrator.views.answer_sentences import name_arm
+from orchestrator.views.answer_sentences import MINUS, name_arm
 from orchestrator.views.answers import Answers
 from orchestrator.views.curves import field_name
 from orchestrator.views.frames import Frames
@@ -100,7 +100,7 @@ def _untrained(probed: Probed) -> list[str]:
             known = [pair for pair in pairs if np.isfinite(pair).all()]
             if known and _is_same([after - before for before, after in known]):
                 before, after = np.mean(known, axis=0)
-                same.append(f"{curve} ({after:.2f}, untrained {before:.2f})")
+                same.append(f"{curve} ({after:.2f}, untrained {before:.2f})".replace("-0", f"{MINUS}0"))
         if same:
             told.append(f"{words}: {name_some(same)}")
     if not told:

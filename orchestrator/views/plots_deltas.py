@@ -43,10 +43,10 @@ def plot_deltas(data: pd.DataFrame) -> Figure:
             shared = shared or ax
             mine = data[(data["a"] == a) & (data["b"] == b) & (data["context"] == context)]
             _draw_pair(ax, mine)
-            fits = round(10.5 * width / columns)
+            fits = round(11.5 * width / columns)
             whole = f"{a} \N{MINUS SIGN} {b}"
             lines = [whole] if len(whole) <= fits else [a, f"\N{MINUS SIGN} {b}"]
-            ax.set_title("\n".join(shorten(text, fits) for text in (*lines, context) if text), fontsize=7.5)
+            ax.set_title("\n".join(shorten(text, fits) for text in (*lines, context) if text), fontsize=7.0)
             if number % columns == 0:
                 ax.set_ylabel("Difference (points)")
         return settle(figure)

@@ -1,7 +1,7 @@
 """The frame of `heat_map_data` in; block-by-block similarity as heat maps out: a row a curve, a column a kind.
 
 Only the triangle below the diagonal is drawn, for the measure is symmetric. Colours are cividis, which people with
-colour-blindness read as others do, in steps of a hundredth of the scale; every panel has the one that stands beside.
+colour-blindness read as others do, in fifty steps; every panel has the one that stands beside.
 Squares of one colour are one path, so that a page with many of them stays small.
 """
 
@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from orchestrator.views.plots_style import FULL_WIDTH_IN, MUTED, house_style, settle, shorten
 
 COLORMAP = "cividis"
-NUM_STEPS = 100
+NUM_STEPS = 50
 OVERLAP = 0.05
 """Of a square's side, to the right and down; without it the paper shines through between squares."""
 LABEL_LENGTH = 18

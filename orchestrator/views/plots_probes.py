@@ -97,8 +97,10 @@ def plot_similar_blocks(data: pd.DataFrame) -> Figure:
 
 
 def _looks(data: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each curve; the attentions of `FIXED_HUES` keep theirs where a curve is named for one."""
-    curves = list(dict.fromkeys(data["curve"]))[:MAX_CURVES]
+    """Colour and marker of each drawn curve, the same in every figure of a report; the attentions of `FIXED_HUES` keep
+    theirs where a curve is named for one.
+    """
+    curves = list(data.attrs["parts"])[:MAX_CURVES]
     fixed: dict[str, int] = {}
     for curve in curves:
         number = next((FIXED_HUES[part] for part in str(curve).split(", ") if part in FIXED_HUES), None)
@@ -106,7 +108,8 @@ def _looks(data: pd.DataFrame) -> dict[str, tuple[str, str]]:
             fixed[curve] = number
     free = iter(number for number in range(len(COLORS) + len(FIXED_HUES)) if number not in fixed.values())
     numbers = {curve: fixed[curve] if curve in fixed else next(free) for curve in curves}
-    return {curve: (COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for curve, n in numbers.items()}
+    drawn = set(data["curve"])
+    return {c: (COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for c, n in numbers.items() if c in drawn}
 
 
 def _draw_metric(ax: Axes, data: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> None:

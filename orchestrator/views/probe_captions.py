@@ -15,8 +15,8 @@ SIMILARITY = (
     "by all others), mean over heads, patch columns and probe images."
 )
 CALIBRATION = (
-    "An untrained network scores near 1 raw and near 0 centred, and maps that BatchNorm has centred score near 0 raw "
-    "by construction: only the distance from the untrained and shuffled values says something."
+    "An untrained network can score near 1 raw, and maps that BatchNorm has centred score near 0 raw by construction: "
+    "only the distance from the untrained and shuffled values says something."
 )
 METRICS: Mapping[str, str] = {
     "map_similarity": f"{SIMILARITY} {CALIBRATION}",

@@ -17,9 +17,9 @@ def test_marks_are_the_differences_in_points(frames: Frames) -> None:
     figure = plot_deltas(data)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == [f"{a} \N{MINUS SIGN} {b}" for a, b in
-                      (("reattention", "self"), ("mix_only", "self"), ("reattention", "mix_only"))]  # fmt: skip
+                      (("reattention", "self"), ("reattention", "mix_only"), ("mix_only", "self"))]  # fmt: skip
     for ax, (a, b) in zip(
-        figure.axes, (("reattention", "self"), ("mix_only", "self"), ("reattention", "mix_only")), strict=True
+        figure.axes, (("reattention", "self"), ("reattention", "mix_only"), ("mix_only", "self")), strict=True
     ):
         mine = data[(data["a"] == a) & (data["b"] == b)]
         heights = {line.get_marker(): np.asarray(line.get_ydata(), dtype=float) for line in ax.lines}

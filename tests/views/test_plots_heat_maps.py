@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import PathPatch
 
 from orchestrator.views.frames import Frames
-from orchestrator.views.plots_heat_maps import COLORMAP, find_runs, plot_heat_maps
+from orchestrator.views.plots_heat_maps import COLORMAP, NUM_STEPS, find_runs, plot_heat_maps
 from orchestrator.views.plots_style import figure_files
 from orchestrator.views.probe_figure_data import heat_map_data
 
@@ -31,10 +31,10 @@ def test_colours_are_the_values_and_panels_share_one_scale(frames: Frames) -> No
     figure = plot_heat_maps(data)
     low = min(0.0, float(data["similarity"].min()))
     untrained = data[(data["panel"] == "raw, untrained") & (data["curve"] == "self")]
-    expected = {round((value - low) / (1.0 - low) * 100) for value in untrained["similarity"]}
+    expected = {round((value - low) / (1.0 - low) * NUM_STEPS) for value in untrained["similarity"]}
     panel = figure.axes[1]
     drawn = {tuple(np.round(to_rgba(patch.get_facecolor()), 4)) for patch in panel.patches}
-    assert drawn == {tuple(np.round(matplotlib.colormaps[COLORMAP](step / 100), 4)) for step in expected}
+    assert drawn == {tuple(np.round(matplotlib.colormaps[COLORMAP](step / NUM_STEPS), 4)) for step in expected}
     assert all(isinstance(patch, PathPatch) for patch in panel.patches)
 
 

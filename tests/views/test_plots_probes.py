@@ -52,3 +52,11 @@ def test_shares_are_drawn_for_each_map_and_rule_and_the_published_apart(frames: 
     (line,) = lines_of(figure.axes[0], BLUE, is_solid=True)
     assert list(np.asarray(line.get_ydata())) == [50.0] * 4
     assert all(ax.get_ylabel() == "Similar blocks (% of depth)" for ax in figure.axes)
+
+
+def test_a_curve_has_one_look_in_every_figure(frames: Frames) -> None:
+    both = [plot_block_curves(block_curve_data(frames.probed, [metric]), [Panel(metric, "", "")])
+            for metric in ("token_cosine.raw", "theta_identity_distance")]  # fmt: skip
+    looks = [{str(h.get_label()): h.get_color() for h in figure.legends[0].legend_handles} for figure in both]
+    assert set(looks[1]) == set(looks[0]) - {"self"}
+    assert looks[1].items() <= looks[0].items()
