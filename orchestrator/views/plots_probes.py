@@ -20,7 +20,6 @@ from orchestrator.views.plots_axes import legend_columns, set_x_axis
 from orchestrator.views.plots_style import (
     BLUE,
     COLORS,
-    FIXED_HUES,
     FULL_WIDTH_IN,
     MARKERS,
     MUTED,
@@ -28,6 +27,7 @@ from orchestrator.views.plots_style import (
     house_style,
     settle,
     shorten,
+    style_curves,
 )
 from orchestrator.views.probe_figure_data import MAX_CURVES, SHUFFLED, TRAINED, UNTRAINED
 
@@ -97,19 +97,18 @@ def plot_similar_blocks(data: pd.DataFrame) -> Figure:
 
 
 def _looks(data: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each drawn curve, the same in every figure of a report; the attentions of `FIXED_HUES` keep
-    theirs where a curve is named for one.
+    """Colour and marker of each drawn curve, the same in every figure of a report.
+
+    They are those of the figure of accuracy against depth. Of curves that share a colour there and differ in their
+    line, the first keeps it and the others take free ones, because here the line says when the network was probed.
     """
-    curves = list(data.attrs["parts"])[:MAX_CURVES]
-    fixed: dict[str, int] = {}
-    for curve in curves:
-        number = next((FIXED_HUES[part] for part in str(curve).split(", ") if part in FIXED_HUES), None)
-        if number is not None and number not in fixed.values():
-            fixed[curve] = number
-    free = iter(number for number in range(len(COLORS) + len(FIXED_HUES)) if number not in fixed.values())
-    numbers = {curve: fixed[curve] if curve in fixed else next(free) for curve in curves}
-    drawn = set(data["curve"])
-    return {c: (COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for c, n in numbers.items() if c in drawn}
+    styles = style_curves(data.attrs["parts"])
+    curves = list(styles)[:MAX_CURVES]
+    wanted = {curve: (styles[curve].color, styles[curve].marker) for curve in curves}
+    firsts = {look[0]: curve for curve, look in reversed(wanted.items())}
+    free = iter([(color, MARKERS[n]) for n, color in enumerate(COLORS) if color not in firsts])
+    looks = {curve: look if firsts[look[0]] == curve else next(free) for curve, look in wanted.items()}
+    return {curve: look for curve, look in looks.items() if (data["curve"] == curve).any()}
 
 
 def _draw_metric(ax: Axes, data: pd.DataFrame, looks: Mapping[str, tuple[str, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def by_width(tmp_path_factory: pytest.TempPathFactory) -> Frames:
     axes: dict[str, Any] = {"depth": [4, 16], "attention": ["self", "reattention"], "embed_dim": [24, 48, 96]}
     sweep = build_answered(tmp_path_factory.mktemp("widths"), axes, seeds=2, num_images=40)
     return read_frames(sweep.results, sweep.name)
+
+
+def test_the_page_about_the_report_lists_every_figure_in_its_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page, re.MULTILINE)
+    assert listed == [(kind.name, kind.title) for kind in FIGURES]
 
 
 Found = tuple[list[tuple[FigureKind, pd.DataFrame]], list[tuple[FigureKind, str]]]

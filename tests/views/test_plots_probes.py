@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from orchestrator.views.frames import Frames
 from orchestrator.views.plots_probes import Panel, plot_block_curves, plot_similar_blocks
-from orchestrator.views.plots_style import BLUE, VERMILLION
+from orchestrator.views.plots_style import BLUE, VERMILLION, style_curves
 from orchestrator.views.probe_figure_data import block_curve_data, similar_blocks_data
 
 PANELS = (
@@ -60,3 +61,15 @@ def test_a_curve_has_one_look_in_every_figure(frames: Frames) -> None:
     looks = [{str(h.get_label()): h.get_color() for h in figure.legends[0].legend_handles} for figure in both]
     assert set(looks[1]) == set(looks[0]) - {"self"}
     assert looks[1].items() <= looks[0].items()
+
+
+def test_curves_of_one_attention_are_told_apart_and_others_keep_their_colours() -> None:
+    parts = {f"{name}, {init}": {"attention": name, "init": init} for name in ("self", "b") for init in ("x", "y", "z")}
+    rows = [{"curve": curve, "metric": "m", "moment": "trained", "block_idx": 0, "value": 0.5} for curve in parts]
+    data = pd.DataFrame(rows).assign(low=np.nan, high=np.nan)
+    data.attrs = {"parts": parts}
+    handles = plot_block_curves(data, [Panel("m", "", "")]).legends[0].legend_handles[: len(parts)]
+    colors = [handle.get_color() for handle in handles]
+    assert len(set(colors)) == len(parts)
+    assert colors[0] == BLUE
+    assert colors[3] == style_curves(parts)["b, x"].color
