@@ -69,6 +69,16 @@ def test_the_guide_to_an_attention_of_ones_own(folder: Path, printed: Callable[[
     assert len(list((folder / "results/trials").glob("*/record.json"))) == 4
 
 
+def test_the_guide_to_the_statistics(folder: Path, printed: Callable[[], str]) -> None:
+    run_page(guide("statistics.md"), folder, printed)
+
+
+@pytest.mark.slow
+def test_the_guide_to_fair_tuning(folder: Path, printed: Callable[[], str]) -> None:
+    run_page(guide("fair_tuning.md"), folder, printed)
+    assert len(list((folder / "results/trials").glob("*/record.json"))) == 8 + 4
+
+
 def test_the_price_of_the_imagenet_sweep_is_what_the_guide_says(folder: Path, printed: Callable[[], str]) -> None:
     shutil.copytree(ROOT / "experiments", folder / "experiments")
     price = guide("imagenet.md").partition("## Your R")[0]
