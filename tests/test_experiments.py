@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.catalog import ATTENTION_OPTIONS
 from orchestrator.cost import flops, num_params, num_tokens
-from orchestrator.grid import Grid, expand_grid
+from orchestrator.grid import Grid, count_trials, expand_grid
 from orchestrator.grids.schema import json_schema
 from orchestrator.grids.strict_yaml import compose
 from orchestrator.spec import load_spec
@@ -41,7 +41,11 @@ def header(name: str) -> dict[str, str]:
 
 
 def grid(name: str) -> Grid:
-    return expand_grid(load_spec(FOLDER / f"{name}.yaml"))
+    """The grid; of a spec with `tune:`, as if the middle of each range had been chosen."""
+    spec = load_spec(FOLDER / f"{name}.yaml")
+    found = expand_grid(spec)
+    middles = {cell_id: {one.name: one.middle for one in cell.ranges} for cell_id, cell in found.searches.items()}
+    return found.with_chosen(middles, spec.seeds)
 
 
 def training_flops(trial: Trial) -> float:
@@ -77,6 +81,10 @@ def test_the_header_says_question_command_cost_and_expectation(name: str) -> Non
 def test_the_price_in_the_header_is_that_of_the_grid(name: str) -> None:
     said, trials = header(name)["Cost"], grid(name).trials
     assert said.startswith(f"{len(trials)} trials")
+    spec = load_spec(FOLDER / f"{name}.yaml")
+    if spec.tune is not None:
+        num_search = count_trials(spec) - len(trials)
+        assert said.startswith(f"{len(trials)} trials after a search of {num_search}")
     total = sum(map(training_flops, trials))
     for number, unit in re.findall(r"(\d+) (PFLOP|EFLOP) ", said):
         assert int(number) == round(total / {"PFLOP": 1e15, "EFLOP": 1e18}[unit])
