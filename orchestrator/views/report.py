@@ -106,7 +106,7 @@ def _content(folder: SweepFolder, sweep: str, frames: Frames, now: datetime | No
         "sweep": sweep,
         "question": table.attrs["question"],
         "progress": say_progress(table),
-        "is_complete": bool((table["state"] == "COMPLETE").all()) and len(table) > 0,
+        "is_complete": say_progress(table).startswith("Complete"),
         "answers": say_answers(answers),
         "best": say_best(cells),
         "caveats": find_all_caveats(frames),

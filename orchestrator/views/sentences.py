@@ -18,7 +18,8 @@ FEW_SEEDS = 6
 
 def say_progress(table: pd.DataFrame) -> str:
     """How many trials of the sweep have finished, and what became of the others."""
-    total, counts = len(table), table["state"].value_counts()
+    pending = int(table.attrs.get("num_pending", 0))
+    total, counts = len(table) + pending, table["state"].value_counts()
     finished = int(counts.get(State.COMPLETE, 0))
     if finished == total and total > 0:
         return f"Complete: {finished} of {total} trials finished."
@@ -30,6 +31,7 @@ def say_progress(table: pd.DataFrame) -> str:
         State.WAITING: "waiting",
     }
     others = [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state, 0) > 0]
+    others += [f"{pending} of cells that are still searched"] * (pending > 0)
     start = f"Not complete: {finished} of {total} trials finished"
     return f"{start} ({', '.join(others)})." if others else f"{start}."
 

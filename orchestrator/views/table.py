@@ -188,6 +188,7 @@ def _frame(rows: list[dict[str, Any]], types: Mapping[str, str], source: TrialRo
         "sweep": index.name,
         "question": index.question,
         "axes": list(index.axes),
+        "num_pending": index.num_pending,
         "curves": {name.curve: dict(name.parts) for name in source.names()},
         "notices": list(source.notices),
     }

@@ -30,6 +30,13 @@ def test_progress_counts_every_state() -> None:
     assert say_progress(make_table([])) == "Not complete: 0 of 0 trials finished."
 
 
+def test_trials_that_wait_for_their_search_are_not_forgotten() -> None:
+    table = make_table([{}, {"seed": 1}])
+    table.attrs["num_pending"] = 3
+    expected = "Not complete: 2 of 5 trials finished (3 of cells that are still searched)."
+    assert say_progress(table) == expected
+
+
 def test_the_best_cell_is_chosen_on_validation_and_reported_on_test() -> None:
     rows = seeds([0.9, 0.9], depth=12)
     rows += [{"depth": 24, "seed": seed, "test_acc": 0.8, "val_acc": 0.95} for seed in (0, 1)]

@@ -14,6 +14,7 @@ from orchestrator.record import State, SweepIndex, SweepMember
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuned import Choice, Proposal, TunedCell, TunedSweep
+from orchestrator.views.report import write_report
 from orchestrator.views.table import read_table, summarize_cells
 from orchestrator.views.tuning_table import (
     choice_table,
@@ -160,3 +161,12 @@ def test_a_sweep_without_a_search_has_empty_tables(sweep: ResultsDir) -> None:
     assert (len(read_search(sweep, "s")), len(choices)) == (0, 0)
     assert (choice_table(choices), edge_warnings(choices), search_warnings(choices)) == ([], [], [])
     assert search_sentence(choices) == ""
+
+
+def test_the_report_shows_the_choices_and_warns(sweep: ResultsDir) -> None:
+    page = write_report(sweep, "s").path.read_text()
+    assert "Not complete: 1 of 2 trials finished (1 of cells that are still searched)." in page
+    assert "98% of the way up, at the high edge" in page
+    for caveat in (*edge_warnings(read_choices(sweep, "s")), *search_warnings(read_choices(sweep, "s"))):
+        assert f"<li>{caveat}</li>" in page
+    assert "No cell has a learning rate of its own" not in page
