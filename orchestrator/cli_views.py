@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,6 +75,8 @@ def compare_two(
     from orchestrator.views.compare_files import write_comparison
     from orchestrator.views.compare_sentences import say_comparison_lines, say_warnings, say_worse
 
+    if fail_if_worse is not None and not math.isfinite(fail_if_worse):
+        raise UsageError(f"--fail-if-worse takes a number of points, not {fail_if_worse}")
     a, b = find_sweep(place_a, results), find_sweep(place_b, results)
     found = compare_sweeps(a, b)
     if fail_if_worse is not None and not found.judged:

@@ -98,7 +98,7 @@ def expand_grid(spec: SweepSpec, count_params: ParamCount = num_params, *, chose
         axes=spec.axis_names,
         cells=tuple(cell for _, cell in expansion.cells.values()),
         searches=expansion.searches,
-        warnings=expansion.warnings.texts(),
+        warnings=(*expansion.warnings.texts(), *expansion.unequal_searches()),
         num_excluded=len(expansion.excluded),
         num_collapsed=expansion.warnings.num_collapsed,
     )
@@ -181,6 +181,20 @@ class _Expansion:
         if not ranges:
             return None
         return SearchCell.of(trial, axes, ranges, self.spec.tune.epochs)
+
+    def unequal_searches(self) -> tuple[str, ...]:
+        """A warning for each nuisance axis that some cells read and others do not: budgets are not equal then."""
+        ranges = () if self.spec.tune is None else self.spec.tune.axes
+        told = []
+        for one in ranges:
+            num_cells = sum(one in search.ranges for search in self.searches.values())
+            if num_cells < len(self.cells):
+                place = self.spec.describe_place(one.path)
+                told.append(
+                    f"{place}: {one.name} is chosen in {num_cells} of {len(self.cells)} cells, the others do not read it: "
+                    "not every cell is tuned alike"
+                )
+        return tuple(told)
 
     def _report(self, combination: Combination, found: list[Found]) -> None:
         for fields, message, hint in found:

@@ -236,3 +236,12 @@ def test_dumping_a_content_and_loading_it_gives_the_grid_of_the_design() -> None
     data = grid.trials[0].data
     assert (data.num_classes, data.in_chans, data.test_fraction) == (10, 1, 0.2)
     assert grid.trials[0].model.img_size == 8
+
+
+def test_a_nuisance_axis_that_not_every_cell_reads_is_told() -> None:
+    start = "axes: {attention: [self, reattention]}\nmodel: {depth: 1, embed_dim: 8, num_heads: 2, patch_size: 4}\n"
+    some = grid_of(start + "tune: {axes: {reattention_norm: [batchnorm, none]}, num_trials: 2}")
+    (warning,) = some.warnings
+    assert warning.startswith("f.yaml:4:")
+    assert "reattention_norm is chosen in 1 of 2 cells" in warning
+    assert grid_of(start + "tune: {axes: {clip_grad: [0.5, 1.0]}, num_trials: 2}").warnings == ()

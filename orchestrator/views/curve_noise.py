@@ -39,13 +39,16 @@ def read_points(depth: Sequence[float], acc: Sequence[float | Sequence[float] | 
     Raises:
         ValueError: fewer than 3 depths, a depth twice, values that are not finite, or not one a depth.
     """
-    depths = np.asarray(depth, dtype=np.float64)
-    if len(depths) != len(acc) or len(depths) < 3 or len(set(depths.tolist())) < len(depths):
-        raise ValueError(f"a fit needs at least 3 distinct depths and a value for each, got {list(depth)}, {len(acc)}")
+    depths, acc = np.array(list(depth), dtype=np.float64), list(acc)  # a column of a frame is indexed by its labels
+    told = [float(value) for value in depths]
+    if len(depths) != len(acc):
+        raise ValueError(f"a fit needs one value a depth, got {len(depths)} depths and {len(acc)} values")
+    if not np.isfinite(depths).all():
+        raise ValueError(f"depths must be finite, got {told}")
+    if len(set(told)) < max(3, len(told)):
+        raise ValueError(f"a fit needs at least 3 depths, each once, got {told}")
     order = np.argsort(depths)
     cells = [_read_cell(acc[index]) for index in order]
-    if not np.isfinite(depths).all():
-        raise ValueError(f"depths must be finite, got {list(depth)}")
     is_bare = all(isinstance(value, (int, float, np.number)) for value in acc)
     mean = np.array([cell.mean for cell in cells])
     num_seeds = 0 if is_bare else min(cell.num_seeds for cell in cells)

@@ -66,6 +66,12 @@ def test_a_gate_without_anything_to_judge_is_no_success(tmp_path: Path, capsys: 
     assert run_command(["compare", "old", "old", "--results", str(tmp_path)]) == 0
 
 
+@pytest.mark.parametrize("points", ["nan", "inf"])
+def test_a_gate_that_nothing_can_fail_is_refused(root: Path, points: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["compare", "old", "new", "--results", str(root), "--fail-if-worse", points]) == 2
+    assert "a number of points" in capsys.readouterr().err
+
+
 def test_a_sweep_that_is_not_there_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["compare", "old", "nwe", "--results", str(root)]) == 2
     assert "there is no sweep 'nwe'" in capsys.readouterr().err

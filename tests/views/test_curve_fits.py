@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -149,7 +150,7 @@ def test_the_choice_of_images_widens_what_it_can_move() -> None:
 )
 def test_points_that_cannot_be_fitted_are_refused(depths: list[int], accs: list[float]) -> None:
     for fit in (fit_hinge, fit_exponential):
-        with pytest.raises(ValueError, match=r"distinct depths|finite"):
+        with pytest.raises(ValueError, match=r"each once|one value a depth|finite"):
             fit(depths, accs)
 
 
@@ -162,3 +163,9 @@ def test_seeds_without_any_spread_have_an_interval_and_no_crash() -> None:
     wide = fit_hinge([4, 8, 12], off_every_hinge).knee_interval
     assert wide is not None
     assert 4.0 < (wide.low or 0.0) <= (wide.high or 0.0) == pytest.approx(8.0)
+
+
+def test_columns_of_a_filtered_frame_are_sequences_too() -> None:
+    frame = pd.DataFrame({"depth": [4, 12, 16, 24, 32], "acc": [0.0, 77.6, 78.88, 79.35, 79.27]}).iloc[1:]
+    assert fit_hinge(frame["depth"], frame["acc"]) == fit_hinge(list(frame["depth"]), list(frame["acc"]))
+    assert fit_exponential(frame["depth"], frame["acc"]).asymptote == pytest.approx(79.32, abs=0.01)
