@@ -26,6 +26,7 @@ LIBRARIES = (
     "timm",
     "ray",
     "mlflow",
+    "optuna",
     "pandas",
     "matplotlib",
     "scipy",
