@@ -191,8 +191,8 @@ class _Expansion:
             if num_cells < len(self.cells):
                 place = self.spec.describe_place(one.path)
                 told.append(
-                    f"{place}: {one.name} is chosen in {num_cells} of {len(self.cells)} cells, the others do not read it: "
-                    "not every cell is tuned alike"
+                    f"{place}: {one.name} is chosen in {num_cells} of {len(self.cells)} cells, others do not read it, "
+                    "so not every cell is tuned alike"
                 )
         return tuple(told)
 

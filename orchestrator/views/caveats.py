@@ -105,9 +105,7 @@ def _untrained(probed: Probed) -> list[str]:
             told.append(f"{words}: {name_some(same)}")
     if not told:
         return []
-    start = (
-        "At the deepest cells these diagnostics cannot be told from their untrained values with so many seeds, "
-    )
+    start = "At the deepest cells these diagnostics cannot be told from their untrained values with so many seeds, "
     return [f"{start}so they show no effect of training: {'. '.join(told)}."]
 
 
