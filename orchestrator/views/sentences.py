@@ -152,11 +152,11 @@ def _mixed(cells: pd.DataFrame, averaged: pd.DataFrame) -> list[str]:
 def _at_the_edge(cells: pd.DataFrame) -> list[str]:
     measured = cells[(cells["n"] > 0) & cells["val_acc"].notna()]
     names: dict[int, list[str]] = {}
-    for attention, group in measured.groupby("attention", sort=False):
+    for curve, group in measured.groupby("curve", sort=False):
         depths = group["depth"].dropna()
         deepest = group.loc[group["val_acc"].idxmax(), "depth"]
         if depths.nunique() > 1 and deepest == depths.max():
-            names.setdefault(int(deepest), []).append(str(attention).rpartition(":")[2])
+            names.setdefault(int(deepest), []).append(str(curve) or "all cells")
     return [
         f"The best depth, {deepest} blocks, is the deepest that has finished; deeper may be better: {name_some(found)}."
         for deepest, found in names.items()
