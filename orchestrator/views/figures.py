@@ -190,6 +190,14 @@ FIGURES = (
     _heat_map("softmax"),
     _heat_map("map"),
     FigureKind(
+        "feature_similarity",
+        "Similarity of every two blocks: their features",
+        lambda frames: probe_figure_data.feature_map_data(frames.probed),
+        lambda _, data: plot_heat_maps(data, "Mean linear CKA"),
+        probe_captions.feature_map_caption,
+        partial(_no_value, "no trial here has features of several blocks."),
+    ),
+    FigureKind(
         "accuracy_vs_embed_dim",
         "Accuracy against embedding dimension",
         lambda frames: size_figure_data.accuracy_vs_embed_dim_data(frames.cells),

@@ -30,7 +30,7 @@ Run = tuple[int, int, int]
 """A row of squares of one colour: its row, its first column, and the column after its last."""
 
 
-def plot_heat_maps(data: pd.DataFrame) -> Figure:
+def plot_heat_maps(data: pd.DataFrame, measure: str = "Mean cosine") -> Figure:
     """Mean similarity of every two blocks, from dark blue at the lowest value shown (0, or less) to yellow at 1."""
     curves, panels = list(dict.fromkeys(data["curve"])), list(dict.fromkeys(data["panel"]))
     low = min(0.0, float(data["similarity"].min()))
@@ -48,7 +48,7 @@ def plot_heat_maps(data: pd.DataFrame) -> Figure:
                 if column == 0:
                     ax.set_ylabel(_two_lines(str(curve)), fontsize=6.5)
         figure.supxlabel("Block (index from 0)", fontsize=7.5)
-        _add_scale(axes[len(curves) // 2][-1], low)
+        _add_scale(axes[len(curves) // 2][-1], low, measure)
         return settle(figure)
 
 
@@ -93,7 +93,7 @@ def _rectangle(run: Run) -> Path:
     return Path([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], closed=True)
 
 
-def _add_scale(beside: Axes, low: float) -> None:
+def _add_scale(beside: Axes, low: float, measure: str) -> None:
     """A strip of every colour, drawn by hand because matplotlib's own is a picture and no vector."""
     ax = beside.inset_axes((1.12, 0.0, 0.09, 1.0))
     edges = np.linspace(low, 1.0, NUM_STEPS + 2)
@@ -101,7 +101,7 @@ def _add_scale(beside: Axes, low: float) -> None:
         color = matplotlib.colormaps[COLORMAP](step / NUM_STEPS)
         ax.axhspan(bottom, top, facecolor=color, edgecolor=color, lw=0.3)
     ax.set(ylim=(low, 1.0), xticks=[])
-    ax.set_ylabel("Mean cosine", fontsize=7.0)
+    ax.set_ylabel(measure, fontsize=7.0)
     ax.yaxis.set_label_position("right")
     ax.yaxis.tick_right()
     ax.tick_params(length=2.0, labelsize=6.5)

@@ -76,6 +76,16 @@ def heat_map_caption(map_kind: str, data: pd.DataFrame) -> str:
     return f"{text} {CALIBRATION}{_say_left_out(data)}"
 
 
+def feature_map_caption(data: pd.DataFrame) -> str:
+    """For the data of `feature_map_data`."""
+    depths = ", ".join(str(depth) for depth in sorted(data["depth"].unique()))
+    text = "Linear CKA (unbiased HSIC) between the tokens after every two blocks, at "
+    text += f"{depths} blocks, {say_n(data)}; 1 is the same features up to a rotation and a factor."
+    text += " A residual stream carries its input along, so an untrained network can be near 1 too: only the distance"
+    text += " from the untrained value says something."
+    return f"{text}{_say_left_out(data)}"
+
+
 def _say_moments(data: pd.DataFrame) -> str:
     found = set(data["moment"].dropna())
     text = (

@@ -37,7 +37,10 @@ HEAT_MAPS: Mapping[str, tuple[str, str]] = {
     "centred, trained": ("centred", TRAINED),
     "centred, untrained": ("centred", UNTRAINED),
 }
-"""Row of the heat maps to the kind of similarity and the moment."""
+"""Column of the heat maps to the kind of similarity and the moment."""
+
+FEATURE_MAPS: Mapping[str, tuple[str, str]] = {"trained": ("cka", TRAINED), "untrained": ("cka", UNTRAINED)}
+"""Column of the heat maps of features to the array and the moment."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,19 @@ def heat_map_data(probed: Probed, map_kind: str) -> pd.DataFrame:
     """Similarity of every two blocks' patch columns at one depth: a row for each curve, panel and pair of blocks, the
     second one not after the first, since the measure is symmetric.
     """
+    panels = {panel: (similarity_name(map_kind, "patch", kind), moment) for panel, (kind, moment) in HEAT_MAPS.items()}
+    return _pair_data(probed, panels)
+
+
+def feature_map_data(probed: Probed) -> pd.DataFrame:
+    """As `heat_map_data`, for the linear CKA between the tokens after every two blocks."""
+    return _pair_data(probed, FEATURE_MAPS)
+
+
+def _pair_data(probed: Probed, panels: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     rows = []
     for keys, trials in _cells(probed.deepest(), "depth"):
-        for panel, (kind, moment) in HEAT_MAPS.items():
-            name = similarity_name(map_kind, "patch", kind)
+        for panel, (name, moment) in panels.items():
             found = [_moment_array(probed.probes[trial_id], name, moment) for trial_id, _ in _ids_and_depths(trials)]
             known = [matrix for matrix in found if matrix is not None and not np.isnan(matrix).all()]
             mean = _nanmean(np.array(known), axis=0) if known else np.zeros((0, 0))

@@ -102,6 +102,7 @@ def test_diagnostics_stand_beside_their_untrained_and_shuffled_baselines(full: F
     assert "shuffled" in set(data["map_similarity"]["moment"])
     for name in ("similarity_heat_map_softmax", "similarity_heat_map_map"):
         assert {"raw, untrained", "raw, images shuffled", "centred, trained"} <= set(data[name]["panel"])
+    assert set(data["feature_similarity"]["panel"]) == {"trained", "untrained"}
 
 
 def test_published_values_stand_only_where_they_are_confirmed(full: Found, wide: Found) -> None:

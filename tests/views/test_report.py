@@ -27,6 +27,7 @@ DRAWN = (
     "map_similarity",
     "similarity_heat_map_softmax",
     "similarity_heat_map_map",
+    "feature_similarity",
     "token_similarity",
     "attention_reach",
     "block_usefulness",
