@@ -105,8 +105,8 @@ def _untrained(probed: Probed) -> list[str]:
             told.append(f"{words}: {name_some(same)}")
     if not told:
         return []
-    start = "At the deepest cells these diagnostics cannot be told from their untrained values with so many seeds, "
-    return [f"{start}so they show no effect of training: {'. '.join(told)}."]
+    start = "At the deepest cells these diagnostics cannot be told from their untrained values over these seeds, "
+    return [f"{start}so no effect of training is shown: {'. '.join(told)}."]
 
 
 def _both_moments(probed: Probed, trial_id: str, metric: str) -> tuple[float, float]:
