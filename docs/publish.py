@@ -31,7 +31,8 @@ def make_section(csv_text: str) -> str:
     cells = {(int(row["depth"]), row["curve"]): _cell(row) for row in rows}
     lines = [f"| blocks | {' | '.join(curves)} |", "|---" * (len(curves) + 1) + "|"]
     lines += [f"| {depth} | {' | '.join(cells.get((depth, curve), '') for curve in curves)} |" for depth in depths]
-    caption = f"Test accuracy on the bundled digits in percent: mean over {_seeds(rows)}, 95 % interval over seeds and test images."
+    about = "Test accuracy in percent on the bundled digits"
+    caption = f"{about}: mean over {_seeds(rows)}, 95 % interval over seeds and images."
     return "\n".join([IMAGE, "", caption, "", *lines, ""])
 
 

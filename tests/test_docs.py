@@ -237,7 +237,7 @@ this sweep,seed,self,12,abc,0,,94.1,,
 def test_the_published_table_has_means_with_their_intervals_and_seeds() -> None:
     made = load_publish().make_section(DRAWN)
     assert made.splitlines()[2:] == [
-        "Test accuracy on the bundled digits in percent: mean over 1 to 3 seeds, 95 % interval over seeds and test images.",
+        "Test accuracy in percent on the bundled digits: mean over 1 to 3 seeds, 95 % interval over seeds and images.",
         "",
         "| blocks | self | reattention |",
         "|---|---|---|",
