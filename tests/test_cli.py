@@ -181,6 +181,7 @@ def test_retrain_changed_replaces_what_other_code_trained(
     assert record["provenance"]["code_fingerprint"] == "other"
 
 
+@pytest.mark.slow
 def test_report_ends_with_its_path(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train_serially() == 0
     capsys.readouterr()

@@ -19,6 +19,8 @@ from orchestrator.views.report import Report, write_report
 from tests.views.answered_sweep import build_answered
 from tests.views.sweep_builder import SweepBuilder, build_sweep, diverged, make_provenance, make_record
 
+pytestmark = pytest.mark.slow  # whole reports, every figure in three formats
+
 AXES: dict[str, Any] = {"depth": [12, 16], "attention": ["self", "reattention"]}
 DRAWN = (
     "accuracy_vs_depth",
