@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import SpecProblem
-from orchestrator.grids.spec_fields import FIELDS, SET_BY_ORCH, Field, find_field, nearest
+from orchestrator.grids.spec_fields import FIELDS, SET_BY_ORCH, Field, ValueType, find_field, nearest
 from orchestrator.grids.strict_yaml import Document, YamlPath
 
 
@@ -52,6 +52,17 @@ class Findings:
             if key not in known:
                 self.report((*path, key), f"unknown key {key!r} in {where}", suggest(key, known), key=True)
 
+    def settings(self, path: YamlPath, content: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of `content` that `hints` types and allows; a problem for each that is not allowed."""
+        found: dict[str, Any] = {}
+        for name in [name for name in hints if name in content]:
+            kind = ValueType(hints[name])
+            try:
+                found[name] = kind.convert(content[name])
+            except ValueError:
+                self.report((*path, name), f"{name} cannot be {_spell(content[name])}", f"allowed: {kind.allowed}")
+        return found
+
     def field(self, path: YamlPath, written: str, *, section: str | None = None) -> Field | None:
         """The field a key names; None, and a problem, where there is none."""
         found = find_field(written)
@@ -88,6 +99,11 @@ def show(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _spell(value: Any) -> str:
+    """As `show`, a list with what it holds."""
+    return f"[{', '.join(show(item) for item in value)}]" if isinstance(value, list) else show(value)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

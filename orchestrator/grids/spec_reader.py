@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from orchestrator.configs import SECTIONS
 from orchestrator.grids.axis_reader import read_axes, read_exclude, read_zips
-from orchestrator.grids.spec_fields import FIELDS, ValueType
+from orchestrator.grids.spec_fields import FIELDS
 from orchestrator.grids.spec_findings import Findings, show
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Probe, Resources, SweepSpec, Tracking, is_sweep_name
 from orchestrator.grids.tune_reader import read_tune
@@ -171,21 +171,10 @@ def _read_settings(findings: Findings, key: str, cls: type[Settings], value: Any
     content = {} if value is None else findings.mapping((key,), value, f"{key}:")
     hints = get_type_hints(cls, include_extras=True)
     findings.check_keys((key,), content, hints, f"{key}:")
-    found: dict[str, Any] = {}
-    for name in [name for name in hints if name in content]:
-        kind = ValueType(hints[name])
-        try:
-            found[name] = kind.convert(content[name])
-        except ValueError:
-            findings.report((key, name), f"{name} cannot be {_shown(content[name])}", f"allowed: {kind.allowed}")
-    settings = cls(**found)
+    settings = cls(**findings.settings((key,), content, hints))
     if isinstance(settings, Resources):
         _check_resources(findings, settings)
     return settings
-
-
-def _shown(value: Any) -> str:
-    return f"[{', '.join(show(item) for item in value)}]" if isinstance(value, list) else show(value)
 
 
 def _check_resources(findings: Findings, resources: Resources) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from orchestrator.grids.spec_fields import Field, ValueType
+from orchestrator.grids.spec_fields import Field
 from orchestrator.grids.spec_findings import Findings, show
 from orchestrator.grids.strict_yaml import YamlPath
 from orchestrator.grids.sweep_spec import Axis
@@ -32,13 +32,7 @@ def read_tune(findings: Findings, value: Any, axes: tuple[Axis, ...]) -> Tune | 
     content = findings.mapping(("tune",), value, "tune:")
     hints = get_type_hints(TuneSettings, include_extras=True)
     findings.check_keys(("tune",), content, ("axes", *hints), "tune:")
-    found: dict[str, Any] = {}
-    for name in [name for name in hints if name in content]:
-        kind = ValueType(hints[name])
-        try:
-            found[name] = kind.convert(content[name])
-        except ValueError:
-            findings.report(("tune", name), f"{name} cannot be {show(content[name])}", f"allowed: {kind.allowed}")
+    found = findings.settings(("tune",), content, hints)
     if isinstance(value, dict) and "num_trials" not in content:
         findings.report(("tune",), "tune: does not say num_trials", "how many proposals every cell gets", key=True)
     ranges = _read_ranges(findings, content.get("axes"), axes) if isinstance(value, dict) else ()
