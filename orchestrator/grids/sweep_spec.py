@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
@@ -55,6 +55,12 @@ class Resources:
     """Processes a trial is spread over; this version runs 1."""
     compile: bool = False
     """Whether the model goes through torch.compile."""
+    oom: Literal["fail", "halve"] | None = None
+    """What a trial does whose batch does not fit the device: fail with the sizes that fit, or halve the micro-batch and go
+    on, marked; absent: halve, but fail where the attention has batch statistics, as it would be another experiment."""
+    hang_minutes: Annotated[float, Gt(0.0)] = 10.0
+    """A trial without a step for this long is ended, its stacks saved, and started again; before the first step it has
+    three times as long."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ seeds: [3, 1]
 model: {depth: 2, num_heads: 2, patch_size: 2, qkv_bias: false}
 data: {name: digits}
 train: {epochs: 2, batch_size: 8, lr: 1.0e-05}
-resources: {gpus: 0.5}
+resources: {gpus: 0.5, oom: fail}
 tracking: {mlflow: false}
 probe:
   epochs: [1]
