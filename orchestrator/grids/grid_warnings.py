@@ -38,6 +38,8 @@ class GridWarnings:
     """Combinations that are the same cell as another."""
     used_exclusions: set[int] = field(default_factory=set)
     used_units: set[int] = field(default_factory=set)
+    used_overrides: set[int] = field(default_factory=set)
+    """Rules of `resources.overrides` that agree with some cell."""
     equal: dict[tuple[Choices, Choices], None] = field(default_factory=dict)
     """In what combinations differ that are one cell, the earlier one first."""
     unread: dict[UnreadOption, None] = field(default_factory=dict)
@@ -53,6 +55,8 @@ class GridWarnings:
 
     def see_cell(self, combination: Combination, values: Mapping[str, Any]) -> None:
         """Takes note of a cell that is not excluded."""
+        overrides = self.combinations.spec.resource_overrides
+        self.used_overrides.update(index for index, rule in enumerate(overrides) if holds(rule.when, values))
         self.num_epochs = max(self.num_epochs, values["epochs"] + values["cooldown_epochs"])
         unread = list(self._unread(combination, values))
         self.unread.update(dict.fromkeys(unread))
@@ -72,6 +76,7 @@ class GridWarnings:
         found = [
             *self._exclusion_texts(),
             *self._condition_texts(),
+            *self._override_texts(),
             *self._probe_texts(),
             *map(self._unread_text, self.unread),
         ]
@@ -107,6 +112,14 @@ class GridWarnings:
         for index, unit in enumerate(self.combinations.units):
             if index not in self.used_units:
                 yield f"{self._place(unit.axes[0].path)}: axis {unit.names[0]} applies to no cell"
+
+    def _override_texts(self) -> Iterator[str]:
+        spec = self.combinations.spec
+        tuned = () if spec.tune is None else spec.tune.names  # what a search will propose is not known here
+        for index, rule in enumerate(spec.resource_overrides):
+            if index not in self.used_overrides and not rule.when.keys() & set(tuned):
+                place = self._place(("resources", "overrides", index))
+                yield f"{place}: this rule of resources.overrides: applies to no cell"
 
     def _probe_texts(self) -> Iterator[str]:
         for index, epoch in enumerate(self.combinations.spec.probe.epochs):

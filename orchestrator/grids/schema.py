@@ -32,7 +32,7 @@ def json_schema() -> Schema:
         "exclude": _list(_ref("condition"), description="A cell goes when all fields of a rule agree with it."),
         "tune": _tune(),
         **{section: _section(section) for section in SECTIONS},
-        "resources": _settings(Resources, "What a trial takes of the machine; changes no number."),
+        "resources": _resources(),
         "tracking": _settings(Tracking, "Where numbers are mirrored to."),
         "probe": _settings(Probe, "Block-by-block diagnostics on test images; changes no number of a trial."),
     }
@@ -123,6 +123,13 @@ def _range(field: Field) -> Schema:
         ends = _list({"allOf": [_ref(field.name), {"type": "number"}]}, minItems=2, maxItems=2)
         forms.append(_object({kind: ends}, required=[kind]))
     return {"anyOf": forms, "description": field.description}
+
+
+def _resources() -> Schema:
+    found = _settings(Resources, "What a trial takes of the machine; changes no number.")
+    rule = _object({"when": _ref("condition"), **found["properties"]}, required=["when"], minProperties=2)
+    told = "Other resources for cells that agree with `when`; the first rule that names a field wins."
+    return {**found, "properties": {**found["properties"], "overrides": _list(rule, description=told)}}
 
 
 def _settings(cls: type[Resources] | type[Tracking] | type[Probe] | type[TuneSettings], description: str) -> Schema:

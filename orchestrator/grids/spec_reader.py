@@ -11,9 +11,10 @@ from typing import Any, TypeVar, get_type_hints
 
 from orchestrator.configs import SECTIONS
 from orchestrator.grids.axis_reader import read_axes, read_exclude, read_zips
+from orchestrator.grids.resources_reader import read_resources
 from orchestrator.grids.spec_fields import FIELDS
 from orchestrator.grids.spec_findings import Findings, show
-from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Probe, Resources, SweepSpec, Tracking, is_sweep_name
+from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Probe, SweepSpec, Tracking, is_sweep_name
 from orchestrator.grids.tune_reader import read_tune
 from orchestrator.grids.tune_spec import SEARCH_SEEDS
 
@@ -21,7 +22,7 @@ KEYS = ("name", "axes", "zip", "exclude", "seeds", "tune", "model", "data", "tra
 MAX_SEEDS = 10_000
 MAX_SEED = 2**63 - 1
 
-Settings = TypeVar("Settings", Resources, Tracking, Probe)
+Settings = TypeVar("Settings", Tracking, Probe)
 
 
 def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
@@ -41,6 +42,7 @@ def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
     _check_given_twice(findings, sections, all_axes)
     tuned = () if tune is None else tune.names
     _check_required(findings, sections, {*tuned, *(axis.name for axis in all_axes)})
+    resources, overrides = read_resources(findings, content.get("resources"))
     return SweepSpec(
         name=_read_name(findings, content),
         axes=axes,
@@ -49,7 +51,8 @@ def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
         seeds=_read_seeds(findings, content.get("seeds", 1)),
         tune=tune,
         **sections,
-        resources=_read_settings(findings, "resources", Resources, content.get("resources")),
+        resources=resources,
+        resource_overrides=overrides,
         tracking=_read_settings(findings, "tracking", Tracking, content.get("tracking")),
         probe=_read_settings(findings, "probe", Probe, content.get("probe")),
         question=read_question(source),
@@ -171,17 +174,4 @@ def _read_settings(findings: Findings, key: str, cls: type[Settings], value: Any
     content = {} if value is None else findings.mapping((key,), value, f"{key}:")
     hints = get_type_hints(cls, include_extras=True)
     findings.check_keys((key,), content, hints, f"{key}:")
-    settings = cls(**findings.settings((key,), content, hints))
-    if isinstance(settings, Resources):
-        _check_resources(findings, settings)
-    return settings
-
-
-def _check_resources(findings: Findings, resources: Resources) -> None:
-    if resources.workers != 1:
-        message = f"workers cannot be {resources.workers}"
-        hint = "this version trains a trial in one process; write workers: 1"
-        findings.report(("resources", "workers"), message, hint)
-    if resources.gpus > 1 and not resources.gpus.is_integer():
-        message = f"gpus cannot be {resources.gpus:g}"
-        findings.report(("resources", "gpus"), message, "above 1 only whole GPUs are allowed")
+    return cls(**findings.settings((key,), content, hints))

@@ -27,7 +27,7 @@ def dump_spec(spec: SweepSpec) -> str:
     if spec.tune is not None:
         content["tune"] = _tune(spec.tune)
     content |= {section: dict(fields) for section, fields in spec.sections.items() if fields}
-    content |= _changed("resources", spec.resources, Resources()) | _changed("tracking", spec.tracking, Tracking())
+    content |= _resources(spec) | _changed("tracking", spec.tracking, Tracking())
     content |= _changed("probe", spec.probe, Probe())
     header = f"# Question: {spec.question}\n" if spec.question else ""
     return header + dump(content)
@@ -51,6 +51,12 @@ def _value(value: Any) -> Any:
 
 def _conditions(rule: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     return {name: allowed[0] if len(allowed) == 1 else list(allowed) for name, allowed in rule.items()}
+
+
+def _resources(spec: SweepSpec) -> dict[str, Any]:
+    content = _changed("resources", spec.resources, Resources())
+    rules = [{"when": _conditions(rule.when), **rule.resources} for rule in spec.resource_overrides]
+    return {"resources": content.get("resources", {}) | {"overrides": rules}} if rules else content
 
 
 def _changed(key: str, settings: Settings, default: Settings) -> dict[str, Any]:

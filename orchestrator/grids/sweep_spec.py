@@ -64,6 +64,16 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResourceOverride:
+    """Other resources for the cells whose values agree with `when`."""
+
+    when: Mapping[str, tuple[Any, ...]] = field(hash=False)
+    """Fields and the values they must have, as in `exclude`."""
+    resources: Mapping[str, Any] = field(hash=False)
+    """Fields of `Resources` that are other than in the section; at least one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracking:
     """Where numbers are mirrored to."""
 
@@ -104,6 +114,8 @@ class SweepSpec:
     data: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
+    resource_overrides: tuple[ResourceOverride, ...] = ()
+    """For each field the first rule that agrees with a trial and names it wins over `resources`."""
     tracking: Tracking = Tracking()
     probe: Probe = Probe()
     question: str = ""

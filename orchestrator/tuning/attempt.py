@@ -105,7 +105,7 @@ def _begin(
         number=number,
         host=provenance.host(),
         process=os.getpid(),
-        device=device_name(pick_device(settings.gpus)),
+        device=device_name(pick_device(settings.resources_of(trial).gpus)),
         code_fingerprint=provenance.code_fingerprint(),
         versions=provenance.versions(),
         started_at=provenance.utc_now(),
@@ -135,12 +135,13 @@ def _train(
     durable.write_text(folder.metrics_file, "".join(_line(row) + "\n" for row in rows))
     rule = settings.prune.get(trial.trial_id, {})
     check_goes_on(rule, rows)
+    resources = settings.resources_of(trial)
     run = train(
         trial,
         settings=Settings(
-            device=pick_device(settings.gpus),
-            compile=settings.compile,
-            num_loader_workers=max(0, int(settings.cpus) - 1),
+            device=pick_device(resources.gpus),
+            compile=resources.compile,
+            num_loader_workers=max(0, int(resources.cpus) - 1),
             code_fingerprint=provenance.code_fingerprint(),
             probe=settings.probe,
         ),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.grids.sweep_spec import Probe
+from orchestrator.grids.sweep_spec import Probe, ResourceOverride, Resources
+from orchestrator.grids.trial_resources import resources_of
 from orchestrator.record import EpochMetrics, State, TrialRecord
 from orchestrator.trial import Trial
 from orchestrator.tuning.pruning import PruneRule
@@ -48,9 +49,9 @@ class RunSettings:
     stop_file: Path
     """Its presence asks for a stop at the next step."""
     executor: str
-    cpus: float = 1
-    gpus: float = 0
-    compile: bool = False
+    resources: Resources = field(default_factory=Resources)
+    """What a trial takes of the machine where no rule says otherwise."""
+    resource_overrides: tuple[ResourceOverride, ...] = ()
     allow_code_change: bool = False
     probe: Probe | None = None
     """What is probed and when; None probes nothing."""
@@ -65,6 +66,10 @@ class RunSettings:
     """Fingerprint of each dataset, by `dataset_key`."""
     roots: Mapping[str, str | None]
     """`data.root` of each dataset, by `dataset_key`."""
+
+    def resources_of(self, trial: Trial) -> Resources:
+        """What `trial` takes of the machine."""
+        return resources_of(trial, self.resources, self.resource_overrides)
 
 
 def dataset_key(trial: Trial) -> str:

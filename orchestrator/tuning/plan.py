@@ -10,6 +10,7 @@ from orchestrator import cost, provenance
 from orchestrator.errors import ResultsError
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
+from orchestrator.grids.trial_resources import resources_of
 from orchestrator.record import State
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Cell, Trial
@@ -75,25 +76,23 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     searches = survey_searches(grid, spec.tune, results, lambda standing: False)
     grid = grid.with_chosen(chosen_values(searches), spec.seeds) if searches else grid
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
-    device, times = measured_times(results, uses_gpu=spec.resources.gpus > 0)
+    times = _TimesByDevice(results)
     earlier = earlier_cells(results, spec.name)
     cells = []
     for cell in grid.cells:
         known = [standings[trial.trial_id] for trial in cell.trials]
         search = searches.get(cell.cell_id)
+        trial = search.cell.base if search is not None and not cell.trials else cell.trials[0]
+        gpus = resources_of(trial, spec.resources, spec.resource_overrides).gpus
+        plan = _plan_cell(cell, trial, known, len(spec.seeds), times.of(gpus), gpus)
         if search is not None:
-            priced = plan_search(search, times, spec.resources.gpus, earlier.get(cell.cell_id, 0))
-            trial = search.cell.base if not cell.trials else cell.trials[0]
-            cells.append(
-                replace(_plan_cell(cell, trial, known, len(spec.seeds), times, spec.resources.gpus), search=priced)
-            )
-        else:
-            cells.append(_plan_cell(cell, cell.trials[0], known, len(spec.seeds), times, spec.resources.gpus))
+            plan = replace(plan, search=plan_search(search, times.of(gpus), gpus, earlier.get(cell.cell_id, 0)))
+        cells.append(plan)
     plans = [cell.search for cell in cells if cell.search is not None]
     num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
     return SweepPlan(
         sweep=spec.name,
-        device=device or "nothing was trained on this kind of device yet",
+        device=times.describe(),
         cells=tuple(cells),
         num_trials=num_trials,
         num_finished=num_finished,
@@ -104,6 +103,25 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         num_search_to_run=sum(one.num_to_run for one in plans),
         warnings=(*grid.warnings, *search_warnings(searches, results, spec.name)),
     )
+
+
+class _TimesByDevice:
+    """Epoch times on the CPU and on GPUs, each read when a cell first needs it."""
+
+    def __init__(self, results: ResultsDir) -> None:
+        self.results = results
+        self.known: dict[bool, tuple[str | None, EpochTimes]] = {}
+
+    def of(self, gpus: float) -> EpochTimes:
+        uses_gpu = gpus > 0
+        if uses_gpu not in self.known:
+            self.known[uses_gpu] = measured_times(self.results, uses_gpu=uses_gpu)
+        return self.known[uses_gpu][1]
+
+    def describe(self) -> str:
+        """The devices that were measured."""
+        devices = [device for device, _ in self.known.values() if device is not None]
+        return " and ".join(devices) or "nothing was trained on this kind of device yet"
 
 
 def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, EpochTimes]:

@@ -17,7 +17,8 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
     Raises:
         NotReadyError: a GPU is asked for and none is visible.
     """
-    pick_device(settings.gpus)
+    for trial in trials:
+        pick_device(settings.resources_of(trial).gpus)
     for trial in trials:
         if settings.stop_file.exists():
             return

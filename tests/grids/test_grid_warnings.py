@@ -97,3 +97,19 @@ def test_warnings_do_not_run_without_end() -> None:
     assert len(grid.warnings) == 21
     assert grid.warnings[-1] == "f.yaml: 9 more warnings like these"
     assert grid.num_collapsed == 29
+
+
+def test_a_rule_for_resources_that_agrees_with_no_cell_is_told() -> None:
+    axes = (
+        "axes: {depth: [2, 4], embed_dim: [8], lr: [0.1]}\n"
+        "resources: {overrides: [{when: {depth: 4}, cpus: 2}, {when: {depth: [6, 8]}, cpus: 2}]}\n"
+    )
+    assert grid_of(axes).warnings == ("f.yaml:3:54: this rule of resources.overrides: applies to no cell",)
+
+
+def test_a_rule_for_resources_by_what_a_search_chooses_is_not_judged() -> None:
+    text = (
+        "axes: {depth: [2], embed_dim: [8]}\ntune: {axes: {lr: {log_uniform: [0.1, 0.2]}}, num_trials: 4}\n"
+        "resources: {overrides: [{when: {lr: 0.11}, cpus: 2}]}\n"
+    )
+    assert grid_of(text).warnings == ()

@@ -50,6 +50,7 @@ BETWEEN_FIELDS = {
     "zipped axes of unequal length",
     "match_params without a width",
     "one and a half GPUs",
+    "a rule of overrides with one and a half GPUs",
     "two workers",
     "an empty text",
     "infinity",

@@ -30,7 +30,15 @@ seeds: [3, 1]
 model: {depth: 2, num_heads: 2, patch_size: 2, qkv_bias: false}
 data: {name: digits}
 train: {epochs: 2, batch_size: 8, lr: 1.0e-05}
-resources: {gpus: 0.5, oom: fail}
+resources:
+  gpus: 0.5
+  oom: fail
+  overrides:
+  - when:
+      depth: [2, 4]
+      attention: self
+    cpus: 2.0
+    gpus: 0.25
 tracking: {mlflow: false}
 probe:
   epochs: [1]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ClusterError, NotReadyError
+from orchestrator.grids.sweep_spec import Resources
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
@@ -208,13 +209,15 @@ def test_a_gpu_that_is_not_there_is_refused_with_advice(results: ResultsDir, tin
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(NotReadyError, match=r"resources\.gpus asks for a GPU"):
-        execute("serial", [tiny_trial], settings_for(results, [tiny_trial], "serial", gpus=1))
+        execute("serial", [tiny_trial], settings_for(results, [tiny_trial], "serial", resources=Resources(gpus=1)))
 
 
 @pytest.mark.slow
 def test_what_no_node_can_hold_is_refused(results: ResultsDir, tiny_trial: Trial) -> None:
     with pytest.raises(ClusterError, match="no node has that"):
-        execute("ray_tune", [tiny_trial], settings_for(results, [tiny_trial], "ray_tune", cpus=4096))
+        execute(
+            "ray_tune", [tiny_trial], settings_for(results, [tiny_trial], "ray_tune", resources=Resources(cpus=4096))
+        )
 
 
 def test_a_cluster_that_does_not_answer_is_an_error_with_advice(results: ResultsDir, tiny_trial: Trial) -> None:

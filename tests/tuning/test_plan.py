@@ -72,3 +72,17 @@ def test_a_finished_sweep_has_nothing_left_to_pay(results: ResultsDir) -> None:
     plan = build_plan(spec, grid, results)
     assert {cell.standing for cell in plan.cells} == {"done"}
     assert (plan.num_to_run, plan.remaining_time_s, plan.gpu_hours) == (0, 0.0, 0.0)
+
+
+def test_a_cell_is_priced_on_the_device_that_its_resources_name(results: ResultsDir) -> None:
+    rule = "resources: {overrides: [{when: {depth: 2}, gpus: 0.5}]}\ntracking:"
+    spec, grid = spec_and_grid(TEXT.replace("tracking:", rule))
+    by_axes = {(t.model.depth, t.model.attention, t.seed): t for t in grid.trials}
+    write_record(results, by_axes[1, "self", 0], train_time_s=10.0, num_epochs=2)
+    write_record(results, by_axes[2, "self", 0], train_time_s=7200.0, num_epochs=2, device="NVIDIA H200")
+    plan = build_plan(spec, grid, results)
+    cells = {(c.axes["depth"], c.axes["attention"]): c for c in plan.cells}
+    assert (cells[1, "self"].trial_time_s, cells[1, "self"].gpu_hours) == (10.0, 0.0)
+    assert (cells[2, "self"].trial_time_s, cells[2, "self"].gpu_hours) == (7200.0, 1.0)
+    assert "NVIDIA H200" in plan.device
+    assert provenance.cpu_name() in plan.device
