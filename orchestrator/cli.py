@@ -19,6 +19,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli_options import json_option, results_option, run_options
+from orchestrator.cli_trust import verify
 from orchestrator.errors import OrchestratorError, SpecError, StoppedError
 
 
@@ -207,6 +208,9 @@ def sync(sweep: str | None, results: Path, as_json: bool) -> None:
     from orchestrator.cli_views import sync_mirror
 
     sync_mirror(sweep, results, as_json)
+
+
+cli.add_command(verify)
 
 
 @cli.command()

@@ -119,9 +119,14 @@ def _tell_search(search: SearchSummary) -> None:
         click.echo(f"error: {problem}", err=True)
 
 
-def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[Listener]:
+def progress_listener() -> Listener:
+    """A live table on a terminal, plain lines elsewhere; on stderr."""
     console = Console(stderr=True)
-    listeners: list[Listener] = [LiveTable(console) if console.is_terminal else PlainLines(console)]
+    return LiveTable(console) if console.is_terminal else PlainLines(console)
+
+
+def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[Listener]:
+    listeners = [progress_listener()]
     if as_json:
         listeners.append(JsonLines())
     if spec.tracking.mlflow:

@@ -18,6 +18,11 @@ from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
 from orchestrator.tuned import TunedSweep
 
+FINAL = "final"
+"""The checkpoint that a finished trial keeps."""
+WEIGHTS = "model.safetensors"
+"""The weights in a checkpoint."""
+
 
 @dataclass(frozen=True)
 class TrialFolder:
@@ -54,6 +59,11 @@ class TrialFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def final_weights_file(self) -> Path:
+        """Of a COMPLETE trial; its sha256 stands in the record."""
+        return self.checkpoints / FINAL / WEIGHTS
 
     @property
     def attempts(self) -> Path:

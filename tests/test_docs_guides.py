@@ -79,6 +79,12 @@ def test_the_guide_to_fair_tuning(folder: Path, printed: Callable[[], str]) -> N
     assert len(list((folder / "results/trials").glob("*/record.json"))) == 8 + 4
 
 
+@pytest.mark.slow
+def test_the_guide_to_keeping_results(folder: Path, printed: Callable[[], str]) -> None:
+    run_page(guide("keeping_results.md"), folder, printed)
+    assert len(list((folder / "results/trials").glob("*/record.json"))) == 4
+
+
 def test_the_price_of_the_imagenet_sweep_is_what_the_guide_says(folder: Path, printed: Callable[[], str]) -> None:
     shutil.copytree(ROOT / "experiments", folder / "experiments")
     price = guide("imagenet.md").partition("## Your R")[0]

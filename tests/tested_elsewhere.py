@@ -10,6 +10,7 @@ TESTED_ELSEWHERE = {
     "cli_run.py": "test_cli.py",
     "cli_setup.py": "test_cli.py",
     "cli_show.py": "test_cli.py",
+    "cli_trust.py": "test_cli_verify.py",
     "cli_views.py": "test_cli.py",
     "configs.py": "test_trial.py",
     "record.py": "test_results.py",

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from orchestrator import durable
 from orchestrator.errors import ResultsError
 from orchestrator.record import EpochMetrics
+from orchestrator.results import FINAL, WEIGHTS
 
 NUM_KEPT = 2
-FINAL = "final"
-WEIGHTS = "model.safetensors"
 
 log = logging.getLogger(__name__)
 
