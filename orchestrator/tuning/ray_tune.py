@@ -130,6 +130,7 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
         ClusterError: Ray does not start, the cluster does not answer, or no node can hold a trial.
     """
     with connected(settings):
+        _check_fits(trials, settings)
         scratch = tempfile.mkdtemp(prefix="orch-tune-")
         try:
             yield from _run_tune(trials, settings, scratch)
@@ -149,7 +150,6 @@ def connected(settings: RunSettings) -> Iterator[None]:
         return
     _connect(settings)
     try:
-        _check_fits(settings)
         yield
     finally:
         ray.shutdown()
@@ -193,19 +193,25 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def _check_fits(settings: RunSettings) -> None:
+def _check_fits(trials: Sequence[Trial], settings: RunSettings) -> None:
     """Refuse what no node could ever hold; Ray would wait for ever.
 
     Raises:
-        ClusterError: naming the largest node.
+        ClusterError: naming a trial and the nodes.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(n.get("CPU", 0) >= settings.cpus and n.get("GPU", 0) >= settings.gpus for n in nodes):
-        sizes = "; ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
-        raise ClusterError(
-            f"a trial asks for {settings.cpus:g} CPUs and {settings.gpus:g} GPUs (resources:), "
-            f"and no node has that: {sizes}"
-        )
+    for trial in trials:
+        needs = settings.resources_of(trial)
+        if not any(n.get("CPU", 0) >= needs.cpus and n.get("GPU", 0) >= needs.gpus for n in nodes):
+            sizes = "; ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
+            raise ClusterError(
+                f"trial {trial.label} asks for {needs.cpus:g} CPUs and {needs.gpus:g} GPUs (resources:), "
+                f"and no node has that: {sizes}"
+            )
+
+
+def _placement(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([config["needs"]])
 
 
 def _run_tune(trials: Sequence[Trial], settings: RunSettings, scratch: str) -> Iterator[Event]:
@@ -240,12 +246,13 @@ def _build_tuner(
             "trial_id": trial.trial_id,
             "trial": trial.canonical(),
             "root": settings.roots[dataset_key(trial)],
+            "needs": {"CPU": settings.resources_of(trial).cpus, "GPU": settings.resources_of(trial).gpus},
             "settings": settings,
         }
         for trial in trials
     ]
     return tune.Tuner(
-        tune.with_resources(TuneTrial, {"cpu": settings.cpus, "gpu": settings.gpus}),
+        tune.with_resources(TuneTrial, _placement),
         param_space=tune.grid_search(configs),
         tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
         run_config=tune.RunConfig(
