@@ -10,7 +10,10 @@
     ├── LockedError              4   another run holds the sweep
     ├── TrainingError            1   a trial cannot be built or trained
     │   ├── DivergedError        1   the loss is no longer a number: an outcome, not a fault
+    │   ├── DoesNotFitError      1   a step does not fit the device's memory
+    │   ├── GivenUpError         1   start after start died at the same place
     │   └── ChangedCodeError     3   a half-trained trial was started by other code
+    ├── DeviceLostError          3   the GPU failed under a trial; a new process goes on with it
     └── StoppedError             130 or 143   a signal asked to stop; everything is saved
 
 The command line catches `OrchestratorError` once, prints its message and exits with `exit_code`.
@@ -118,8 +121,30 @@ class DivergedError(TrainingError):
         super().__init__(f"the training loss became {loss} in epoch {epoch} at step {step}")
 
 
+class DoesNotFitError(TrainingError):
+    """A step of the trial does not fit the device's memory; the message says what would."""
+
+
+class GivenUpError(TrainingError):
+    """Start after start of the trial died or hung, none further than the one before.
+
+    Args:
+        kind: a value of `failure.FailureKind`.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
 class ChangedCodeError(TrainingError):
     """A half-trained trial was started by code or libraries that differ from these."""
+
+    exit_code = 3
+
+
+class DeviceLostError(OrchestratorError):
+    """The GPU failed under a trial, and this process can use it no more; a new one goes on from the checkpoint."""
 
     exit_code = 3
 

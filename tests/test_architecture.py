@@ -34,6 +34,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("spec",),
     ("grid",),
     ("record",),
+    ("failure",),
     ("tuned",),
     ("provenance",),
     ("durable",),
@@ -50,6 +51,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 VIEWS_READ = {
     "__init__",
     "errors",
+    "failure",
     "redact",
     "catalog",
     "probe_catalog",

@@ -15,7 +15,10 @@ EXIT_CODES = {
     "LockedError": 4,
     "TrainingError": 1,
     "DivergedError": 1,
+    "DoesNotFitError": 1,
+    "GivenUpError": 1,
     "ChangedCodeError": 3,
+    "DeviceLostError": 3,
     "StoppedError": 130,
 }
 

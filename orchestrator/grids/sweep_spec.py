@@ -56,8 +56,8 @@ class Resources:
     compile: bool = False
     """Whether the model goes through torch.compile."""
     oom: Literal["fail", "halve"] | None = None
-    """What a trial does whose batch does not fit the device: fail with the sizes that fit, or halve the micro-batch and go
-    on, marked; absent: halve, but fail where the attention has batch statistics, as it would be another experiment."""
+    """What a trial does whose batch does not fit the device: fail and name the sizes that fit, or halve the micro-batch
+    and mark it; absent: halve, but fail where the attention has batch statistics, as it would be another experiment."""
     hang_minutes: Annotated[float, Gt(0.0)] = 10.0
     """A trial without a step for this long is ended, its stacks saved, and started again; before the first step it has
     three times as long."""

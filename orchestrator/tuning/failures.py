@@ -1,0 +1,93 @@
+"""An exception in, the kind of failure it is, and what tells two failures of one cause apart from two causes, out.
+
+Errors of torch and Ray are known by name and message, so nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from pathlib import Path
+
+from orchestrator.errors import (
+    ChangedCodeError,
+    DataError,
+    DeviceLostError,
+    DoesNotFitError,
+    GivenUpError,
+    NotReadyError,
+    ResultsError,
+    TrainingError,
+)
+from orchestrator.failure import FailureKind
+
+OF_ERRORS: tuple[tuple[type[BaseException], FailureKind], ...] = (
+    (DoesNotFitError, FailureKind.OUT_OF_MEMORY),
+    (ChangedCodeError, FailureKind.CHANGED_CODE),
+    (DeviceLostError, FailureKind.DEVICE_LOST),
+    (DataError, FailureKind.DATA),
+    (ResultsError, FailureKind.DISK),
+    (TrainingError, FailureKind.CANNOT_TRAIN),
+    (NotReadyError, FailureKind.CANNOT_TRAIN),
+    (MemoryError, FailureKind.HOST_OUT_OF_MEMORY),
+)
+"""The first class that fits counts."""
+
+OF_MESSAGES: tuple[tuple[str, FailureKind], ...] = (
+    ("CUDA out of memory", FailureKind.OUT_OF_MEMORY),
+    ("CUBLAS_STATUS_ALLOC_FAILED", FailureKind.OUT_OF_MEMORY),
+    ("DefaultCPUAllocator: can't allocate memory", FailureKind.HOST_OUT_OF_MEMORY),
+    ("DefaultCPUAllocator: not enough memory", FailureKind.HOST_OUT_OF_MEMORY),
+    ("unable to allocate shared memory", FailureKind.HOST_OUT_OF_MEMORY),
+    ("device-side assert", FailureKind.OWN_CODE),
+    ("CUDA error", FailureKind.DEVICE_LOST),
+    ("CUDNN_STATUS_EXECUTION_FAILED", FailureKind.DEVICE_LOST),
+    ("uncorrectable ECC", FailureKind.DEVICE_LOST),
+    ("NCCL error", FailureKind.DEVICE_LOST),
+)
+"""What stands in the message of a RuntimeError of torch; the first one that is found counts."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+MEMORY_MONITOR = ("memory monitor", "low on memory", "OutOfMemoryError")
+"""What Ray says of a worker that was ended because its node ran out of memory."""
+
+
+def classify(error: BaseException) -> FailureKind:
+    """The kind of failure that ended a trial with `error`; what is none of the others is the fault of some code."""
+    if isinstance(error, GivenUpError):
+        return FailureKind(error.kind)
+    if _is_torch_out_of_memory(error):
+        return FailureKind.OUT_OF_MEMORY
+    for kind_of_error, kind in OF_ERRORS:
+        if isinstance(error, kind_of_error):
+            return kind
+    if isinstance(error, OSError) and error.errno in FULL:
+        return FailureKind.DISK
+    if isinstance(error, RuntimeError):
+        return next((kind for text, kind in OF_MESSAGES if text in str(error)), FailureKind.OWN_CODE)
+    return FailureKind.OWN_CODE
+
+
+def classify_worker_death(error: BaseException | str) -> FailureKind:
+    """The kind of failure behind a worker that Ray says has died."""
+    told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    is_memory = any(text in told for text in MEMORY_MONITOR)
+    return FailureKind.HOST_OUT_OF_MEMORY if is_memory else FailureKind.WORKER_LOST
+
+
+def error_signature(error: BaseException) -> str:
+    """Type and place of an error, frame by frame; equal for one bug met by two trials, whatever their sizes."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+    return " > ".join([*places, type(error).__qualname__])
+
+
+def counts_as_same(kind: FailureKind) -> bool:
+    """Whether such a failure, met again and again, is one that all trials share."""
+    return kind in (FailureKind.OWN_CODE, FailureKind.DATA)
+
+
+def _is_torch_out_of_memory(error: BaseException) -> bool:
+    names = [(cls.__module__.partition(".")[0], cls.__name__) for cls in type(error).__mro__]
+    return ("torch", "OutOfMemoryError") in names
