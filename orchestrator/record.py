@@ -111,6 +111,10 @@ class TrialRecord:
     """Seconds in probes, skipped blocks not counted; None for a trial that was not probed."""
     skip_time_s: float | None = None
     """Seconds in skipping each block once; None for a trial that was not probed."""
+    micro_batch_size: int | None = None
+    """Images at a time where it was trained with fewer than asked, because memory ran out; else None."""
+    deviations: tuple[str, ...] = ()
+    """How it was trained otherwise than asked or by several kinds of code or device, a sentence each."""
     schema: int = SCHEMA
 
     def numbers(self) -> dict[str, Any]:
@@ -136,7 +140,7 @@ class TrialRecord:
             TypeError, KeyError, ValueError: a field is missing or unknown.
         """
         fields = {**content, "state": State(content["state"]), "provenance": Provenance(**content["provenance"])}
-        return cls(**fields)
+        return cls(**{**fields, "deviations": tuple(content.get("deviations", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from orchestrator.record import State
 from orchestrator.views.answer_sentences import MINUS, name_arm
 from orchestrator.views.answers import Answers
 from orchestrator.views.curves import field_name
+from orchestrator.views.faults import find_fault_caveats
 from orchestrator.views.frames import Frames
 from orchestrator.views.probe_figure_data import TRAINED, UNTRAINED, Probed, block_values
 from orchestrator.views.sentences import find_caveats, name_some, quote
@@ -39,6 +40,7 @@ def find_all_caveats(frames: Frames) -> list[str]:
         *edge_warnings(frames.choices),
         *find_caveats(frames.cells, frames.table, frames.notices),
         *_lost_cells(frames.cells),
+        *find_fault_caveats(frames.table, frames.epochs),
         *_methods(frames.answers),
         *_pairing(frames.answers),
         *_untrained(frames.probed),

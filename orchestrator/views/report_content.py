@@ -134,6 +134,7 @@ def _reason(trial: pd.Series) -> str:
 def _remarks(cell: pd.Series) -> str:
     counts = [(cell["num_diverged"], "diverged"), (cell["num_failed"], "failed"), (cell["num_missing"], "missing")]
     counts.append((cell["num_other_protocol"], "of another protocol"))
+    counts.append((cell["num_deviating"], "not as asked"))
     remarks = [f"{count} {word}" for count, word in counts if count > 0]
     remarks += ["mixed code"] * bool(cell["is_mixed_code"]) + ["mixed devices"] * bool(cell["is_mixed_device"])
     return ", ".join(remarks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,6 +84,12 @@ def test_every_kind_has_a_policy_in_words() -> None:
     assert all(policy.meaning and policy.action and policy.next_step for policy in POLICIES.values())
     assert next_step("out_of_memory") == POLICIES[FailureKind.OUT_OF_MEMORY].next_step
     assert next_step("a kind of a later version") == next_step(None) == ""
+
+
+def test_the_guide_says_what_the_table_says() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/failures.md").read_text()
+    for kind, policy in POLICIES.items():
+        assert f"| `{kind}` | {policy.meaning} | {policy.action} | {policy.next_step} |" in guide
 
 
 def test_only_what_all_trials_may_share_is_counted_as_the_same() -> None:
