@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli_place import check_root, find_sweep
-from orchestrator.errors import UsageError
-from orchestrator.record import State, SweepMember
+from orchestrator.errors import ResultsError, UsageError
+from orchestrator.record import State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.tuning.live import duration
 
@@ -130,8 +130,9 @@ def show_status(place: str | None, results: Path, as_json: bool) -> None:
                 click.echo(_sweep_text(sweep))
         return
     root, name = find_sweep(place, results)
-    content = _sweep_status(root, name)
-    content["trials"] = [_trial_status(root, member) for member in root.sweep(name).read_index().all_members]
+    index = root.sweep(name).read_index()
+    trials = [_trial_status(root, member) for member in index.all_members]
+    content = {**_count_sweep(index, {trial["trial_id"]: trial["state"] for trial in trials}), "trials": trials}
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return
@@ -140,15 +141,20 @@ def show_status(place: str | None, results: Path, as_json: bool) -> None:
 
 def _sweep_status(root: ResultsDir, name: str) -> dict[str, Any]:
     index = root.sweep(name).read_index()
-    content = {"sweep": name, **_count_states(root, index.members, index.num_pending)}
+    states = {member.trial_id: root.trial(member.trial_id).state().value for member in index.all_members}
+    return _count_sweep(index, states)
+
+
+def _count_sweep(index: SweepIndex, states: Mapping[str, str]) -> dict[str, Any]:
+    content = {"sweep": index.name, **_count_states(states, index.members, index.num_pending)}
     if index.search or index.num_search_pending:
-        content["search"] = _count_states(root, index.search, index.num_search_pending)
+        content["search"] = _count_states(states, index.search, index.num_search_pending)
     return content
 
 
-def _count_states(root: ResultsDir, members: Sequence[SweepMember], num_pending: int) -> dict[str, Any]:
+def _count_states(known: Mapping[str, str], members: Sequence[SweepMember], num_pending: int) -> dict[str, Any]:
     """Trials by state; those whose ids are not known yet wait."""
-    states = Counter(root.trial(member.trial_id).state().value for member in members)
+    states = Counter(known[member.trial_id] for member in members)
     if num_pending:
         states[State.WAITING.value] += num_pending
     return {"num_trials": len(members) + num_pending, "states": dict(states)}
@@ -156,22 +162,43 @@ def _count_states(root: ResultsDir, members: Sequence[SweepMember], num_pending:
 
 def _trial_status(root: ResultsDir, member: Any) -> dict[str, Any]:
     folder = root.trial(member.trial_id)
-    state = folder.state()
-    rows = folder.read_metrics()
-    attempts = folder.read_attempts()
-    record = folder.read_record() if state in (State.COMPLETE, State.DIVERGED) else None
-    error = attempts[-1].error if attempts and state is State.FAIL else None
+    try:
+        record = folder.read_record()
+    except ResultsError:
+        told = {**_unfinished_status(folder), "state": State.WAITING.value, "error": None}
+    else:
+        told = _unfinished_status(folder) if record is None else _finished_status(record)
+        if record is not None and record.state is not State.COMPLETE:
+            rows = folder.read_metrics()  # it has no final model
+            told["val_acc"] = rows[-1].val_acc if rows else None
+    if member.phase != "measure":
+        told["test_acc"] = None  # nothing that was chosen may rest on it
+    place = {"trial_id": member.trial_id, "axes": {**member.axes, "seed": member.seed}}
+    return {**place, "phase": member.phase, "proposal": member.proposal, **told}
+
+
+def _finished_status(record: TrialRecord) -> dict[str, Any]:
+    """What the record says; a finished trial's other files are not opened."""
     return {
-        "trial_id": member.trial_id,
-        "axes": {**member.axes, "seed": member.seed},
-        "phase": member.phase,
-        "proposal": member.proposal,
+        "state": record.state.value,
+        "num_epochs": record.num_epochs,
+        "num_attempts": record.num_attempts,
+        "val_acc": record.val_acc,
+        "test_acc": record.test_acc,
+        "error": record.diverged,
+    }
+
+
+def _unfinished_status(folder: TrialFolder) -> dict[str, Any]:
+    rows, attempts = folder.read_metrics(), folder.read_attempts()
+    state = folder.state_of(attempts)
+    return {
         "state": state.value,
         "num_epochs": len(rows),
         "num_attempts": folder.num_attempts(),
         "val_acc": rows[-1].val_acc if rows else None,
-        "test_acc": record.test_acc if record and member.phase == "measure" else None,
-        "error": record.diverged if record and record.diverged else error,
+        "test_acc": None,
+        "error": attempts[-1].error if state is State.FAIL else None,
     }
 
 

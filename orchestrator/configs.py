@@ -7,11 +7,12 @@ as it is. Fields marked `hashed=False` say where things lie, not what they are.
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -37,6 +38,18 @@ RESIDUAL_EXPONENTS: Mapping[str | None, float] = {None: 0.0, "1/sqrt(depth)": 0.
 
 class _Section:
     """Numbers take the type their field declares, so 12 and 12.0 are one value."""
+
+    @cached_property
+    def hashed_fields(self) -> Mapping[str, Any]:
+        """What makes another trial when it changes; a field that is None is absent."""
+        cls: type = type(self)
+        values = ((name, getattr(self, name)) for name in _hashed_names(cls))
+        return {name: value for name, value in values if value is not None}
+
+    @cached_property
+    def hashed_text(self) -> str:
+        """Canonical JSON of `hashed_fields`; made once for the many trials that share a section."""
+        return canonical_json(self.hashed_fields)
 
     def __post_init__(self) -> None:
         cls: type = type(self)
@@ -240,6 +253,16 @@ def section_of(field_name: str) -> str:
 def is_hashed(f: dataclasses.Field[Any]) -> bool:
     """Whether a change of this field makes another trial."""
     return bool(f.metadata.get("hashed", True))
+
+
+def canonical_json(content: Mapping[str, Any]) -> str:
+    """The one text of `content`, whatever the order of its keys; NaN and infinity are refused."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+@cache
+def _hashed_names(cls: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls) if is_hashed(f))
 
 
 @cache

@@ -7,7 +7,7 @@ looking, and no path inside is absolute, so a root can be moved.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +108,16 @@ class TrialFolder:
         Raises:
             ResultsError: the file is damaged or written by a newer version; the message names it.
         """
-        if not self.record_file.exists():
+        path = self.record_file
+        if not path.exists():
             return None
-        content = read_sealed_json(self.record_file)
+        content = read_sealed_json(path)
         if content.get("schema", 0) > SCHEMA:
-            raise ResultsError(f"{self.record_file} was written by a newer orch; update to read it")
+            raise ResultsError(f"{path} was written by a newer orch; update to read it")
         try:
             return TrialRecord.from_json(content)
         except (TypeError, KeyError, ValueError) as error:
-            raise ResultsError(f"{self.record_file} is not a trial record: {error}") from error
+            raise ResultsError(f"{path} is not a trial record: {error}") from error
 
     def read_metrics(self) -> list[EpochMetrics]:
         """The rows so far; a torn last line does not count."""
@@ -138,9 +139,10 @@ class TrialFolder:
             record = self.read_record()
         except ResultsError:
             return State.WAITING
-        if record is not None:
-            return record.state
-        attempts = self.read_attempts()
+        return record.state if record is not None else self.state_of(self.read_attempts())
+
+    def state_of(self, attempts: Sequence[Attempt]) -> State:
+        """Where a trial without a record stands, which has made these attempts."""
         if not attempts:
             return State.WAITING
         if attempts[-1].outcome == "FAIL":

@@ -7,15 +7,13 @@ what they are. `PROTOCOL` is raised whenever a change to `models/` or `training/
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.configs import SECTIONS, DataConfig, ModelConfig, TrainConfig, is_hashed
+from orchestrator.configs import SECTIONS, DataConfig, ModelConfig, TrainConfig, canonical_json
 
 PROTOCOL = 1
 
@@ -33,25 +31,28 @@ class Trial:
     @cached_property
     def trial_id(self) -> str:
         """16 hex digits; equal for two trials exactly when every hashed field is."""
-        return _digest(self.canonical())
+        return _digest(
+            f'{{"data":{self.data.hashed_text},"model":{self.model.hashed_text},"protocol":{self.protocol},'
+            f'"seed":{self.seed},"train":{self.train.hashed_text}}}'
+        )
 
     @cached_property
     def cell_id(self) -> str:
         """As `trial_id` without the seed: replicates of one cell share it."""
         content = self.canonical()
         del content["seed"]
-        return _digest(content)
+        return _digest(canonical_json(content))
 
     def tuned_cell_id(self, chosen: Collection[str]) -> str:
         """As `cell_id`, but of the fields `chosen` only the names count: the same before and after they are chosen."""
         content = self.canonical()
         del content["seed"]
         kept = {section: _without(content[section], chosen) for section in SECTIONS}
-        return _digest({**content, **kept, "tuned": sorted(chosen)})
+        return _digest(canonical_json({**content, **kept, "tuned": sorted(chosen)}))
 
     def canonical(self) -> dict[str, Any]:
         """The hashed content as plain JSON values."""
-        sections = {name: _hashed_fields(getattr(self, name)) for name in SECTIONS}
+        sections = {name: dict(getattr(self, name).hashed_fields) for name in SECTIONS}
         return {"protocol": self.protocol, "seed": self.seed, **sections}
 
     @classmethod
@@ -86,15 +87,9 @@ class Cell:
     trials: tuple[Trial, ...]
 
 
-def _hashed_fields(section: Any) -> dict[str, Any]:
-    values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section) if is_hashed(f)}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]

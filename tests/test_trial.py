@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from typing import Any
 
@@ -193,3 +194,9 @@ def test_names_of_fields_are_unique_over_the_sections() -> None:
 def test_the_label_says_depth_attention_width_and_seed() -> None:
     assert BASE.label == "d12-reattention-w48-s0"
     assert with_value(BASE, "attention", "my_package.attention:Mine").label == "d12-Mine-w48-s0"
+
+
+def test_the_id_is_the_digest_of_the_canonical_json() -> None:
+    for trial in (BASE, dataclasses.replace(BASE, seed=2**40), with_value(BASE, "lr", 1e-4)):
+        text = json.dumps(trial.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        assert trial.trial_id == hashlib.sha256(text.encode()).hexdigest()[:16]

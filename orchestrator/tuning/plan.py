@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from orchestrator import cost, provenance
@@ -11,13 +12,16 @@ from orchestrator.errors import ResultsError
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.grids.trial_resources import resources_of
-from orchestrator.record import State
+from orchestrator.record import State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Cell, Trial
 from orchestrator.tuning.cell_search import chosen_values, survey_searches
 from orchestrator.tuning.search_plan import SearchPlan, earlier_cells, plan_search, search_warnings
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.timing import EpochTimes
+
+Measured = tuple[str, str, Mapping[str, Any], float]
+"""When, on which device, what, and the seconds an epoch."""
 
 NEW, DONE, PARTLY, CHANGED, AFTER_SEARCH = "new", "done", "partly done", "changed", "after search"
 
@@ -76,7 +80,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     searches = survey_searches(grid, spec.tune, results, lambda standing: False)
     grid = grid.with_chosen(chosen_values(searches), spec.seeds) if searches else grid
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
-    times = _TimesByDevice(results)
+    times = _TimesByDevice(results, {name: one.record for name, one in standings.items() if one.record is not None})
     earlier = earlier_cells(results, spec.name)
     cells = []
     for cell in grid.cells:
@@ -106,17 +110,24 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
 
 
 class _TimesByDevice:
-    """Epoch times on the CPU and on GPUs, each read when a cell first needs it."""
+    """Epoch times on the CPU and on GPUs; the files are read when a cell first needs one, and once."""
 
-    def __init__(self, results: ResultsDir) -> None:
-        self.results = results
+    def __init__(self, results: ResultsDir, records: Mapping[str, TrialRecord]) -> None:
+        self.results, self.records = results, records
         self.known: dict[bool, tuple[str | None, EpochTimes]] = {}
 
     def of(self, gpus: float) -> EpochTimes:
         uses_gpu = gpus > 0
         if uses_gpu not in self.known:
-            self.known[uses_gpu] = measured_times(self.results, uses_gpu=uses_gpu)
+            self.known[uses_gpu] = _times_of(self.measured, uses_gpu=uses_gpu)
         return self.known[uses_gpu][1]
+
+    @cached_property
+    def measured(self) -> list[Measured]:
+        """Of every trial under the root; records that are known are not read again."""
+        folders = self.results.trials()
+        found = (_measured_epoch(folder, self.records.get(folder.path.name)) for folder in folders)
+        return [row for row in found if row is not None]
 
     def describe(self) -> str:
         """The devices that were measured."""
@@ -130,10 +141,12 @@ def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, 
     For a CPU that is this machine's processor. Which GPU a run gets is not known before it starts, so the GPU that
     trained last stands for it.
     """
-    measured = (_measured_epoch(folder) for folder in results.trials())
-    found = [row for row in measured if row is not None]
+    return _times_of(_TimesByDevice(results, {}).measured, uses_gpu=uses_gpu)
+
+
+def _times_of(measured: Sequence[Measured], *, uses_gpu: bool) -> tuple[str | None, EpochTimes]:
     own_cpu = f"cpu: {provenance.cpu_name()}"
-    fits = [row for row in found if (row[1] == own_cpu) != uses_gpu and row[1].startswith("cpu") != uses_gpu]
+    fits = [row for row in measured if (row[1] == own_cpu) != uses_gpu and row[1].startswith("cpu") != uses_gpu]
     if not fits:
         return None, EpochTimes()
     device = max(fits, key=lambda row: row[0])[1]
@@ -144,17 +157,20 @@ def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, 
     return device, times
 
 
-def _measured_epoch(folder: TrialFolder) -> tuple[str, str, Mapping[str, Any], float] | None:
-    """When, on which device, what, and the seconds an epoch: of a finished trial, or of one that has begun."""
+def _measured_epoch(folder: TrialFolder, record: TrialRecord | None) -> Measured | None:
+    """Of a finished trial, or of one that has begun."""
     try:
-        record, rows = folder.read_record(), folder.read_metrics()
+        record = record or folder.read_record()
+        rows = folder.read_metrics() if record is None else []
     except ResultsError:
         return None
     if record is not None and record.state is State.COMPLETE:
         origin = record.provenance
         return origin.ended_at, origin.device, record.trial, record.train_time_s / record.num_epochs
+    if record is not None or not rows:
+        return None
     attempts, asked = folder.read_attempts(), folder.read_trial()
-    if record is not None or not rows or not attempts or asked is None:
+    if not attempts or asked is None:
         return None
     return attempts[-1].started_at, attempts[-1].device, asked, sum(row.wall_time_s for row in rows) / len(rows)
 

@@ -82,8 +82,7 @@ def write_snapshot(folder: SweepFolder, spec: SweepSpec, index: SweepIndex) -> N
     if not folder.spec_file.exists() or folder.spec_file.read_text() != text:
         durable.write_text(folder.specs / f"{name}.yaml", text)
         durable.write_text(folder.spec_file, text)
-    content = json.loads(json.dumps(dataclasses.asdict(index)))
-    _write_if_changed(folder.trials_file, content)
+    _write_if_changed(folder.trials_file, json.loads(json.dumps(index.to_json())))
 
 
 def summarize_search(searches: Mapping[str, CellSearch]) -> SearchSummary | None:

@@ -95,10 +95,11 @@ def standing_of(trial: Trial, results: ResultsDir) -> Standing:
     if record is not None:
         is_other = record.provenance.code_fingerprint != provenance.code_fingerprint()
         return Standing(trial, record.state, record, _code_note(record) if is_other else "", is_other)
-    state = folder.state()
+    attempts = folder.read_attempts()
+    state = folder.state_of(attempts)
     if state is State.FAIL:
-        return Standing(trial, state, None, f"failed: {folder.read_attempts()[-1].error}")
-    if folder.num_attempts() > 0:
+        return Standing(trial, state, None, f"failed: {attempts[-1].error}")
+    if attempts or folder.num_attempts() > 0:
         return Standing(trial, State.WAITING, None, f"interrupted after {len(folder.read_metrics())} epochs")
     return Standing(trial, state, None, NEW)
 
