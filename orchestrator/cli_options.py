@@ -11,15 +11,26 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class ResultsRoot(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """A folder, or the URL of a place on an object store."""
+
+    name = "results root"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from orchestrator.places import results_root
+
+        return results_root(value) if isinstance(value, str) else value
+
+
 def results_option(function: F) -> F:
     return click.option(
         "--results",
-        type=click.Path(path_type=Path),
+        type=ResultsRoot(),
         envvar="ORCH_RESULTS",
         default="results",
         show_default=True,
         metavar="DIR",
-        help="Results root; ORCH_RESULTS sets it too.",
+        help="Results root, a folder or s3://BUCKET/PREFIX; ORCH_RESULTS sets it too.",
     )(function)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from orchestrator import durable
 from orchestrator.errors import ResultsError, UsageError
+from orchestrator.places import is_local, results_root
 from orchestrator.results import ResultsDir
 
 
@@ -16,7 +18,7 @@ def find_sweep(place: str, results: Path) -> tuple[ResultsDir, str]:
         UsageError: there is no such sweep; the message names those that are there.
     """
     folder, colon, name = place.rpartition(":")
-    root = ResultsDir(Path(folder) if colon else results)
+    root = ResultsDir(results_root(folder) if colon else results)
     check_root(root)
     if not root.sweep(name).trials_file.exists():
         known = root.sweeps()
@@ -27,11 +29,14 @@ def find_sweep(place: str, results: Path) -> tuple[ResultsDir, str]:
 
 
 def check_root(results: ResultsDir) -> None:
-    """A results root that is there must be a folder.
+    """A results root that is there must be a folder, or a place on a store that answers.
 
     Raises:
-        ResultsError: it is something else, or lies below a file.
+        ResultsError: it is something else, lies below a file, or does not answer.
     """
+    if not is_local(results.root):
+        durable.read_bytes(results.root / durable.MANIFEST)
+        return
     for path in (results.root, *results.root.absolute().parents):
         if path.exists():
             if not path.is_dir():

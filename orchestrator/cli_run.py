@@ -73,6 +73,7 @@ def _run(
         executor=executor,  # type: ignore[arg-type]
         address=None if executor == "serial" else address or os.environ.get("RAY_ADDRESS"),
         command=provenance.command_line(),
+        again=again,
         **flags,
     )
     listeners = _listeners(spec, results, as_json)

@@ -1,8 +1,8 @@
 """The one place that writes: every file is complete under its name, or not there.
 
-A file is written under a temporary name, flushed to disk and renamed; a folder is filled under a temporary name,
-sealed with a manifest of checksums and renamed. Lines are appended with a flush each, and a torn last line is cut off
-before the next. Records carry a checksum of their own content.
+A results root may lie in a file system or on an object store; `local_files.py` and `object_files.py` do the writing and
+this file says what is written: text, JSON, JSON sealed with a checksum of its content, lines, and folders sealed with a
+manifest of checksums.
 """
 
 from __future__ import annotations
@@ -11,17 +11,36 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
+from orchestrator import local_files, object_files
 from orchestrator.errors import LockedError, ResultsError
+from orchestrator.local_files import MANIFEST, TEMPORARY_PREFIX
+from orchestrator.places import is_local
 
-MANIFEST = "MANIFEST.json"
-TEMPORARY_PREFIX = ".tmp-"
+__all__ = ["MANIFEST", "TEMPORARY_PREFIX"]
+
+
+class _Files(Protocol):
+    """What a kind of place can do; both modules do."""
+
+    def write(self, path: Path, fill: Callable[[IO[bytes]], object]) -> None: ...
+
+    def create(self, path: Path, content: bytes) -> bool: ...
+
+    def append_line(self, path: Path, line: bytes) -> None: ...
+
+    def commit_folder(self, path: Path, files: Mapping[str, bytes]) -> None: ...
+
+    def remove_file(self, path: Path) -> None: ...
+
+    def remove_folder(self, path: Path) -> None: ...
+
+    def remove_leftovers(self, folder: Path) -> None: ...
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -39,18 +58,8 @@ def write_with(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     Raises:
         ResultsError: the folder cannot be written.
     """
-    with _as_results_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_beside(path)
-        try:
-            with temporary.open("wb") as file:
-                fill(file)
-                _sync(file)
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+    with _as_results_error("write", path):
+        _files(path).write(path, fill)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -60,12 +69,37 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """`write_text` of readable JSON; NaN and infinity are refused, because JSON has neither."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_bytes(path, _json_bytes(content))
 
 
 def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
     """`write_json` with a checksum of the content beside it; `read_sealed_json` verifies it."""
-    write_json(path, {**content, "sha256": _checksum_of(content)})
+    write_json(path, _sealed(content))
+
+
+def create_sealed_json(path: Path, content: Mapping[str, Any]) -> bool:
+    """`write_sealed_json` where `path` is not there yet; False where it is. Of several at once, one makes it.
+
+    Raises:
+        ResultsError: the folder cannot be written.
+    """
+    with _as_results_error("write", path):
+        return _files(path).create(path, _json_bytes(_sealed(content)))
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The content of `path`, None where it is not there.
+
+    Raises:
+        ResultsError: it cannot be read.
+    """
+    try:
+        with _as_results_error("read", path):
+            return path.read_bytes()
+    except ResultsError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return None
+        raise
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
@@ -74,10 +108,19 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     Raises:
         ResultsError: the file is missing, cut short or altered; the message names it.
     """
+    with _as_results_error("read", path):
+        text = path.read_bytes()
+    return unseal_json(path, text)
+
+
+def unseal_json(path: Path, text: bytes) -> dict[str, Any]:
+    """The content of a sealed document that was read from `path`.
+
+    Raises:
+        ResultsError: it is cut short or altered; the message names `path`.
+    """
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
+        content = json.loads(text)
     except ValueError as error:
         raise ResultsError(f"{path} is damaged: it is not complete JSON") from error
     if not isinstance(content, dict) or content.pop("sha256", None) != _checksum_of(content):
@@ -92,41 +135,23 @@ def append_line(path: Path, line: str) -> None:
         ResultsError: the file cannot be written.
     """
     assert "\n" not in line
-    with _as_results_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        with path.open("r+b" if not is_new else "wb") as file:
-            file.truncate(_end_of_last_line(file))
-            file.seek(0, os.SEEK_END)
-            file.write(line.encode() + b"\n")
-            _sync(file)
-        if is_new:
-            _sync_folder(path.parent)
+    with _as_results_error("write", path):
+        _files(path).append_line(path, line.encode())
 
 
 def commit_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make folder `path` with `files` and a manifest; visible only when complete. An existing one is replaced.
+    """Make folder `path` with `files` and a manifest; whole, or not there. An existing one is replaced.
 
     Raises:
         ResultsError: the folder cannot be written.
     """
-    with _as_results_error(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_beside(path)
-        try:
-            temporary.mkdir()
-            for name, content in files.items():
-                _write_and_sync(temporary / name, content)
-            manifest = {name: sha256(content) for name, content in files.items()}
-            _write_and_sync(temporary / MANIFEST, json.dumps(manifest, indent=2).encode())
-            _sync_folder(temporary)
-            if path.exists():
-                remove_folder(path)
-            os.rename(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        _sync_folder(path.parent)
+    with _as_results_error("write", path):
+        _files(path).commit_folder(path, files)
+
+
+def is_committed(path: Path) -> bool:
+    """Whether folder `path` has its manifest."""
+    return (path / MANIFEST).exists()
 
 
 def read_folder(path: Path) -> dict[str, bytes]:
@@ -136,9 +161,10 @@ def read_folder(path: Path) -> dict[str, bytes]:
         ResultsError: a file is missing or altered; the message names it.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        files = {name: (path / name).read_bytes() for name in manifest}
-    except (OSError, ValueError) as error:
+        with _as_results_error("read", path):
+            manifest = json.loads((path / MANIFEST).read_bytes())
+            files = {name: (path / name).read_bytes() for name in manifest}
+    except (ResultsError, ValueError, TypeError) as error:
         raise ResultsError(f"{path} is damaged: {error}") from error
     for name, content in files.items():
         if sha256(content) != manifest[name]:
@@ -146,30 +172,37 @@ def read_folder(path: Path) -> dict[str, bytes]:
     return files
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        ResultsError: it cannot be removed.
+    """
+    with _as_results_error("remove", path):
+        _files(path).remove_file(path)
+
+
 def remove_folder(path: Path) -> None:
-    """Remove a folder; it leaves its name first, so nobody sees half of it."""
-    doomed = _temporary_beside(path)
-    try:
-        os.rename(path, doomed)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(doomed, ignore_errors=True)
+    """Remove a folder if it is there; nobody sees half of it.
+
+    Raises:
+        ResultsError: it cannot be removed.
+    """
+    with _as_results_error("remove", path):
+        _files(path).remove_folder(path)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files and folders that a crash left in `folder` (not below it)."""
-    for path in folder.glob(TEMPORARY_PREFIX + "*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    with _as_results_error("remove", folder):
+        _files(folder).remove_leftovers(folder)
 
 
 @contextmanager
 def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; the system frees it when the process dies.
+    """Hold the lock file `path` of this machine while the block runs; the system frees it when the process dies.
 
-    The file names its owner (host, process, start time), so others can say who holds it.
+    What other machines may want too is held by a lease (`lease.py`).
 
     Args:
         what: the thing that is held, for the message.
@@ -179,7 +212,7 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         LockedError: another live process holds it.
         ResultsError: the lock file cannot be written.
     """
-    with _as_results_error(path):
+    with _as_results_error("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     with file:
@@ -194,23 +227,21 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def is_held(path: Path) -> bool:
-    """Whether a live process holds the lock file `path`; writes nothing."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def sha256(content: bytes) -> str:
     """64 hex digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _files(path: Path) -> _Files:
+    return local_files if is_local(path) else object_files
+
+
+def _json_bytes(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {**content, "sha256": _checksum_of(content)}
 
 
 def _checksum_of(content: Mapping[str, Any]) -> str:
@@ -218,45 +249,9 @@ def _checksum_of(content: Mapping[str, Any]) -> str:
     return sha256(text.encode())
 
 
-def _temporary_beside(path: Path) -> Path:
-    return path.parent / f"{TEMPORARY_PREFIX}{path.name[:80]}-{os.getpid()}-{os.urandom(4).hex()}"
-
-
-def _write_and_sync(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        _sync(file)
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _end_of_last_line(file: Any) -> int:
-    """Offset just behind the last newline, 0 if there is none; reads backwards in blocks."""
-    position = file.seek(0, os.SEEK_END)
-    while position > 0:
-        start = max(0, position - 4096)
-        file.seek(start)
-        newline = file.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            return int(start + newline + 1)
-        position = start
-    return 0
-
-
 @contextmanager
-def _as_results_error(path: Path) -> Iterator[None]:
+def _as_results_error(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ResultsError(f"cannot {doing} {path}: {error.strerror or error}") from error

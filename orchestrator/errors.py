@@ -6,8 +6,10 @@
     ├── NotReadyError        3   the machine is not ready
     │   ├── DataError            3   a dataset is missing or broken
     │   ├── ResultsError         3   the results folder cannot be read or written
+    │   ├── UnreachableError     3   the object store of a results root does not answer
     │   └── ClusterError         3   Ray does not start or answer
     ├── LockedError              4   another run holds the sweep
+    ├── SupersededError          1   a later attempt or run has taken over
     ├── TrainingError            1   a trial cannot be built or trained
     │   ├── DivergedError        1   the loss is no longer a number: an outcome, not a fault
     │   ├── DoesNotFitError      1   a step does not fit the device's memory
@@ -90,6 +92,10 @@ class ResultsError(NotReadyError):
     """The results folder cannot be read or written, or a file in it is damaged."""
 
 
+class UnreachableError(NotReadyError):
+    """The object store of a results root does not answer, or refuses; says nothing about what lies there."""
+
+
 class ClusterError(NotReadyError):
     """Ray does not start, or the cluster does not answer."""
 
@@ -101,6 +107,10 @@ class LockedError(OrchestratorError):
 
     def __init__(self, what: str, owner: str) -> None:
         super().__init__(f"{what} is held by another run ({owner}); wait for it, or stop it first")
+
+
+class SupersededError(OrchestratorError):
+    """A later attempt or run has taken over what this one worked on; it must write no more."""
 
 
 class TrainingError(OrchestratorError):

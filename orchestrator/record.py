@@ -144,26 +144,57 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One start of a trial; `attempts/<n>.json`, written at the start and again at the end."""
+class Claim:
+    """Who works on a thing; a numbered file that `lease.py` keeps. Of several, the highest number counts."""
 
     number: int
+    """From 1."""
     host: str
     process: int
+    started_at: str
+    """UTC, ISO 8601."""
+    machine: str = ""
+    """Where `process` has its meaning (`processes.this_machine`)."""
+    process_started: str | None = None
+    """When that process began, because pids come round again."""
+    lease_s: float = 30.0
+    """An owner elsewhere that changes nothing for twice as long is taken for dead."""
+    beat: int = 0
+    """Grows while the owner lives."""
+    beat_at: str = ""
+    """When it last grew, by the owner's clock; for people."""
+    ended_at: str | None = None
+    """None while it is held, or when its owner was killed."""
+    outcome: str | None = None
+    """How it ended."""
+    error: str | None = None
+    """The message of a failure, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt(Claim):
+    """One start of a trial; `attempts/<n>.json`. Outcomes: COMPLETE, DIVERGED, PRUNED, STOPPED or FAIL."""
+
     device: str
     code_fingerprint: str
     versions: Mapping[str, str]
-    started_at: str
+    run: str | None = None
+    """The run of a sweep that started it, `<sweep> <number>`."""
     started_from: str | None = None
     """Name of the checkpoint it went on from."""
-    ended_at: str | None = None
-    """None while it runs, or when it was killed."""
     wall_time_s: float | None = None
-    outcome: str | None = None
-    """COMPLETE, DIVERGED, PRUNED, STOPPED or FAIL."""
-    error: str | None = None
-    """The message of a failure, for people."""
+    failure: str | None = None
+    """The kind of a failure."""
     traceback: str | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Claim):
+    """One run of a sweep; `runs/<n>.json`. Outcomes: ENDED, STOPPED or FAIL."""
+
+    command: str
+    executor: str
     schema: int = SCHEMA
 
 

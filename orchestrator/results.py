@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.durable import is_held, read_sealed_json
+from orchestrator.durable import read_sealed_json
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
+from orchestrator.lease import claim_file, is_held, newest_number, parse_claim
+from orchestrator.places import local_side
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
 from orchestrator.tuned import TunedSweep
 
@@ -69,27 +71,22 @@ class TrialFolder:
     def attempts(self) -> Path:
         return self.path / "attempts"
 
-    @property
-    def lock_file(self) -> Path:
-        return self.path / "lock"
-
     def attempt_file(self, number: int) -> Path:
-        return self.attempts / f"{number}.json"
+        return claim_file(self.attempts, number)
 
     def log_file(self, number: int) -> Path:
         return self.attempts / f"{number}.log"
 
     def num_attempts(self) -> int:
         """Highest attempt number on disk, 0 for a trial that never started."""
-        numbers = (path.stem for path in self.attempts.glob("*.json"))
-        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+        return newest_number(self.attempts)
 
     def read_attempts(self) -> list[Attempt]:
         """Attempts in order; a damaged one is left out, because it says nothing about the numbers."""
         found = []
         for number in range(1, self.num_attempts() + 1):
             try:
-                found.append(Attempt(**read_sealed_json(self.attempt_file(number))))
+                found.append(parse_claim(read_sealed_json(self.attempt_file(number)), Attempt))
             except (ResultsError, TypeError):
                 continue
         return found
@@ -147,7 +144,7 @@ class TrialFolder:
             return State.WAITING
         if attempts[-1].outcome == "FAIL":
             return State.FAIL
-        return State.RUNNING if is_held(self.lock_file) else State.WAITING
+        return State.RUNNING if is_held(attempts[-1]) else State.WAITING
 
 
 @dataclass(frozen=True)
@@ -182,13 +179,9 @@ class SweepFolder:
         return self.path / "tuned.json"
 
     @property
-    def lock_file(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def mlflow_lock_file(self) -> Path:
-        """Held by the one process that mirrors this sweep to MLflow."""
-        return self.path / "mlflow.lock"
+    def runs(self) -> Path:
+        """A JSON file for each `orch run` (`Run`); the newest one holds the sweep while it lives."""
+        return self.path / "runs"
 
     @property
     def stop_file(self) -> Path:
@@ -233,17 +226,26 @@ class ResultsDir:
     root: Path
 
     @property
+    def local_side(self) -> Path:
+        """Where the MLflow store lies: in the root, or for a root on an object store in the user's cache folder."""
+        return local_side(self.root)
+
+    @property
     def mlflow_db(self) -> Path:
-        return self.root / "mlflow.db"
+        return self.local_side / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:
-        return self.root / "mlartifacts"
+        return self.local_side / "mlartifacts"
 
     @property
     def mlflow_lock_file(self) -> Path:
         """Held while the store is made, because two makers at once would ruin it."""
-        return self.root / "mlflow.lock"
+        return self.local_side / "mlflow.lock"
+
+    def mirror_lock_file(self, sweep: str) -> Path:
+        """Held by the one process of this machine that mirrors `sweep` to MLflow."""
+        return self.local_side / "sweeps" / sweep / "mlflow.lock"
 
     @property
     def mlflow_id_file(self) -> Path:

@@ -37,7 +37,13 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("failure",),
     ("tuned",),
     ("provenance",),
+    ("processes",),
+    ("object_path",),
+    ("places",),
+    ("local_files",),
+    ("object_files",),
     ("durable",),
+    ("lease",),
     ("results",),
     ("models",),
     ("training",),
@@ -78,6 +84,9 @@ LIBRARY_HOMES = {
     "pyarrow": ("training/", "views/"),
     "triton": ("models/",),
     "ray": ("tuning/ray_tune.py",),
+    "upath": ("object_path.py",),
+    "s3fs": ("places.py",),
+    "botocore": ("object_path.py",),
     "optuna": ("tuning/search.py",),
     "mlflow": ("tuning/tracking.py",),
     "alembic": ("tuning/tracking.py",),
@@ -95,13 +104,16 @@ DISTRIBUTIONS = {
     "annotated_types": "annotated-types",
     "sklearn": "scikit-learn",
     "triton": "torch",
+    "upath": "universal-pathlib",
     "yaml": "pyyaml",
 }
 """What to install for a library, where the two are named differently."""
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {
     re.split(r"[\[<>=]", requirement)[0].lower()
-    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for requirements in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for requirement in requirements
 }
 
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base", "misc"}

@@ -75,7 +75,7 @@ def test_run_trains_and_a_second_run_does_nothing(folder: Path, capsys: pytest.C
     assert "4 of 4 trials finished, 4 of them before this run" in captured.err
     after = files_below(folder)
     changed = {name for name in {**before, **after} if before.get(name) != after.get(name)}
-    assert changed <= {"results/sweeps/tiny/lock"}
+    assert changed <= {"results/sweeps/tiny/runs/2.json"}
 
 
 def test_a_new_depth_runs_only_its_cells(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

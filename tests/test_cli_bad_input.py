@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -150,12 +151,13 @@ def test_an_unknown_option_is_a_usage_error(folder: Path, capsys: pytest.Capture
 
 
 def test_two_runs_of_one_sweep_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from orchestrator import durable
+    from orchestrator import lease
+    from orchestrator.record import Run
     from orchestrator.results import ResultsDir
 
     (folder / "bad.yaml").write_text(SPEC)
     results = ResultsDir(folder / "elsewhere")
-    with durable.hold(results.sweep("bad").lock_file, "sweep 'bad'"):
+    with lease.hold(results.sweep("bad").runs, "sweep 'bad'", Run, partial(Run, command="", executor="serial")):
         code, message = fail(capsys, "run", "bad.yaml", "--results", "elsewhere")
     assert code == 4
     assert "sweep 'bad' is held by another run (process" in message

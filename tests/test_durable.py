@@ -106,14 +106,6 @@ def test_a_damaged_folder_is_refused_and_named(tmp_path: Path, damage: str) -> N
         durable.read_folder(folder)
 
 
-def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".tmp-a").write_text("half")
-    (tmp_path / ".tmp-b").mkdir()
-    (tmp_path / "kept").write_text("")
-    durable.remove_leftovers(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-
-
 def test_a_held_lock_names_its_owner_and_is_free_again_afterwards(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     expected = rf"sweep 'a' .*process {os.getpid()} on"

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 
 import pytest
 
-from orchestrator import durable
+from orchestrator import durable, lease
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.record import Attempt, EpochMetrics, Provenance, State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
@@ -82,11 +83,21 @@ def test_the_state_follows_from_the_attempts(folder: TrialFolder, outcomes: list
     assert folder.num_attempts() == len(outcomes)
 
 
-def test_a_trial_runs_while_its_lock_is_held(folder: TrialFolder) -> None:
+def test_a_trial_runs_while_its_attempt_is_held(folder: TrialFolder) -> None:
     write_attempt(folder, 1, None)
-    with durable.hold(folder.lock_file, "trial"):
-        assert folder.state() is State.RUNNING
+    make = partial(Attempt, device="cpu: x", code_fingerprint="f", versions={})
+    held = lease.create(folder.attempts, 2, "trial", make)
+    assert held is not None
+    assert folder.state() is State.RUNNING
+    held.end("STOPPED")
     assert folder.state() is State.WAITING
+
+
+def test_an_attempt_that_a_later_version_wrote_more_into_is_read(folder: TrialFolder) -> None:
+    write_attempt(folder, 1, "FAIL")
+    content = {**durable.read_sealed_json(folder.attempt_file(1)), "weather": "fine"}
+    durable.write_sealed_json(folder.attempt_file(1), content)
+    assert [attempt.outcome for attempt in folder.read_attempts()] == ["FAIL"]
 
 
 def test_metrics_read_back_without_a_torn_last_line(folder: TrialFolder) -> None:

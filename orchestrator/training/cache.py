@@ -6,7 +6,6 @@ The folder is `ORCH_CACHE`, else `orch` below `XDG_CACHE_HOME`, else `~/.cache/o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,19 +15,11 @@ import torch
 
 from orchestrator import durable
 from orchestrator.errors import DataError, ResultsError
+from orchestrator.places import cache_folder
 from orchestrator.training.images import Images, PixelImages, decode_if_small
 
 WORTH_KEEPING = 5_000
 """Images from which on decoding takes a second or more."""
-
-
-def cache_folder() -> Path:
-    """Where fetched and derived data is kept."""
-    named = os.environ.get("ORCH_CACHE")
-    if named:
-        return Path(named)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "orch"
 
 
 @contextmanager

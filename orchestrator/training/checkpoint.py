@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,9 @@ class Checkpoint:
 class CheckpointStore:
     """The checkpoints of one trial; the newest two that verify are kept."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called before each write and raises where somebody else works on the trial now."""
+        self.folder, self._check = folder, check
 
     def save(
         self,
@@ -104,6 +105,7 @@ class CheckpointStore:
         }
         if average is not None:
             files["average.safetensors"] = weights_bytes(average)
+        self._check()
         durable.commit_folder(self.folder / f"{progress.epoch}-{progress.step}", files)
         for path in self._newest_first()[NUM_KEPT:]:
             durable.remove_folder(path)
@@ -120,10 +122,12 @@ class CheckpointStore:
 
     def commit_final(self, weights: bytes) -> None:
         """Keep the final weights beside the other checkpoints."""
+        self._check()
         durable.commit_folder(self.folder / FINAL, {WEIGHTS: weights})
 
     def keep_only_final(self) -> None:
         """Remove every checkpoint but the final weights, and what a crash left."""
+        self._check()
         for path in self._newest_first():
             durable.remove_folder(path)
         durable.remove_leftovers(self.folder)

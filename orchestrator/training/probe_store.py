@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 class ProbeStore:
     """The probed moments of one trial while it is trained, `<epoch>.npz` each."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called before each write and raises where somebody else works on the trial now."""
+        self.folder, self._check = folder, check
         self.known: set[int] = set()
 
     def has(self, epoch: int) -> bool:
@@ -38,6 +39,7 @@ class ProbeStore:
         Raises:
             ResultsError: the folder cannot be written.
         """
+        self._check()
         durable.write_bytes(self._path(epoch), npz_bytes(arrays))
         self.known.add(epoch)
 

@@ -17,7 +17,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
-from orchestrator.training.cache import cache_folder, exclusive
+from orchestrator.places import cache_folder
+from orchestrator.training.cache import exclusive
 from orchestrator.training.fingerprint import fingerprint_arrays
 from orchestrator.training.image_folder import read_image_folder
 from orchestrator.training.images import Mode, PixelImages, Split, channels_first

@@ -10,18 +10,26 @@ import dataclasses
 import io
 import json
 import logging
-import os
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from orchestrator import durable, provenance
-from orchestrator.errors import ChangedCodeError, DivergedError, OrchestratorError, StoppedError
+from orchestrator.errors import (
+    ChangedCodeError,
+    DivergedError,
+    OrchestratorError,
+    ResultsError,
+    StoppedError,
+    SupersededError,
+    UnreachableError,
+)
+from orchestrator.lease import Lease, RunWatch, create, wait_until_free
 from orchestrator.record import Attempt, EpochMetrics, State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
@@ -29,26 +37,83 @@ from orchestrator.training.device import device_name, pick_device
 from orchestrator.training.loop import Outcome, Settings, train
 from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import RunSettings, TrialEnded
+from orchestrator.tuning.attempt_log import logging_to
+from orchestrator.tuning.events import RunSettings, TrialEnded, run_name
 from orchestrator.tuning.pruning import PrunedError, check_goes_on
+from orchestrator.tuning.stop_file import stop_check
 from orchestrator.tuning.trial_record import complete_record, ended_record
 
 log = logging.getLogger("orchestrator")
-
-SECONDS_BETWEEN_STOP_CHECKS = 0.2
 
 
 def run_attempt(trial: Trial, settings: RunSettings) -> Generator[EpochMetrics, None, TrialEnded]:
     """Train `trial` in its folder, going on from its newest checkpoint; yields each epoch, returns how it ended.
 
-    Another process that trains the same trial is waited for, and its record is taken.
+    Another live run that trains the same trial is waited for, and its record is taken. An earlier attempt of this
+    sweep is not: the sweep has given up on it, and it writes no more once it meets the new one's number.
+
+    Raises:
+        NotReadyError: nothing can be trained here, such as on a full disk; the trial waits.
     """
     folder = ResultsDir(settings.results_root).trial(trial.trial_id)
-    with durable.hold(folder.lock_file, f"trial {trial.trial_id}", wait=True):
-        record = _finished_record(folder)
-        if record is not None:
-            return TrialEnded(trial.trial_id, record.state, record)
-        return (yield from _attempt(trial, folder, settings))
+    should_stop = stop_check(settings.stop_file, _run_watch(settings))
+    try:
+        claimed = _claim(trial, folder, settings, should_stop)
+    except StoppedError:
+        return TrialEnded(trial.trial_id, State.WAITING)
+    if isinstance(claimed, TrialRecord):
+        return TrialEnded(trial.trial_id, claimed.state, claimed)
+    try:
+        with logging_to(folder.log_file(claimed.claim.number)):
+            return (yield from _attempt(trial, folder, settings, claimed, should_stop))
+    finally:
+        claimed.abandon()
+
+
+def _claim(
+    trial: Trial, folder: TrialFolder, settings: RunSettings, should_stop: Callable[[], bool]
+) -> TrialRecord | Lease[Attempt]:
+    """The right to train the trial, or the record of whoever had it before.
+
+    Raises:
+        StoppedError: a stop was asked for while another run trained it.
+    """
+
+    def on_wait(owner: str) -> None:
+        if should_stop():
+            raise StoppedError("stopped while another run trained the trial")
+
+    def make(**owner: Any) -> Attempt:
+        return Attempt(
+            **owner,
+            device=device_name(pick_device(settings.resources_of(trial).gpus)),
+            code_fingerprint=provenance.code_fingerprint(),
+            versions=provenance.versions(),
+            run=None if settings.run is None else run_name(*settings.run),
+        )
+
+    what = f"trial {trial.trial_id}"
+    while True:
+        number = wait_until_free(
+            folder.attempts, Attempt, what, wait=True, may_take=partial(_is_given_up, settings), on_wait=on_wait
+        )
+        record = _finished_record(folder)  # looked for once nobody else can write one any more
+        lease = None if record is not None else create(folder.attempts, number + 1, what, make)
+        if record is not None or lease is not None:
+            return record or lease  # type: ignore[return-value]
+
+
+def _is_given_up(settings: RunSettings, attempt: Attempt) -> bool:
+    """Whether the attempt was started by this run or by an earlier one of the same sweep."""
+    sweep, _, number = (attempt.run or "").rpartition(" ")
+    return settings.run is not None and sweep == settings.run[0] and int(number) <= settings.run[1]
+
+
+def _run_watch(settings: RunSettings) -> RunWatch | None:
+    if settings.run is None:
+        return None
+    sweep, number = settings.run
+    return RunWatch(ResultsDir(settings.results_root).sweep(sweep).runs, number)
 
 
 def _finished_record(folder: TrialFolder) -> TrialRecord | None:
@@ -59,68 +124,67 @@ def _finished_record(folder: TrialFolder) -> TrialRecord | None:
         return None
 
 
-def _attempt(trial: Trial, folder: TrialFolder, settings: RunSettings) -> Generator[EpochMetrics, None, TrialEnded]:
+def _attempt(
+    trial: Trial,
+    folder: TrialFolder,
+    settings: RunSettings,
+    lease: Lease[Attempt],
+    should_stop: Callable[[], bool],
+) -> Generator[EpochMetrics, None, TrialEnded]:
     began = time.monotonic()
-    number = folder.num_attempts() + 1
-    with _logging_to(folder.log_file(number)):
-        store = CheckpointStore(folder.checkpoints)
-        start_from = store.load_newest()
-        attempt = _begin(trial, folder, settings, number, start_from)
 
-        def end(outcome: str, error: str | None = None, trace: str | None = None) -> None:
-            log.info("%s %s", outcome, error or "")
-            _end(folder, replace(attempt, outcome=outcome, error=error, traceback=trace), time.monotonic() - began)
+    def end(outcome: str, error: str | None = None, trace: str | None = None) -> None:
+        log.info("%s %s", outcome, error or "")
+        with suppress(SupersededError):
+            lease.end(outcome, error=error, traceback=trace, wall_time_s=time.monotonic() - began)
 
-        try:
-            _check_code(start_from, folder, settings)
-            outcome = yield from _train(trial, folder, settings, store, start_from)
-            record = complete_record(trial, attempt, settings, outcome, _stack_probes(folder))
-            _commit(folder, store, record, outcome)
-            end("COMPLETE")
-        except (DivergedError, PrunedError) as error:
-            rows, spent_s = folder.read_metrics(), time.monotonic() - began
-            record = ended_record(trial, attempt, settings, error, rows, spent_s, _stack_probes(folder))
-            durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
-            end(record.state, str(error))
-            if record.state is State.PRUNED:
-                durable.remove_folder(folder.checkpoints)
-        except StoppedError as error:
+    try:
+        store = CheckpointStore(folder.checkpoints, lease.check)
+        start_from = _begin(trial, folder, lease, store)
+        _check_code(start_from, folder, settings)
+        outcome = yield from _train(trial, folder, settings, store, start_from, should_stop, lease)
+        record = complete_record(trial, lease.claim, settings, outcome, _stack_probes(folder, lease))
+        _commit(folder, store, record, outcome, lease)
+        end("COMPLETE")
+    except (DivergedError, PrunedError) as error:
+        rows, spent_s = folder.read_metrics(), time.monotonic() - began
+        record = ended_record(trial, lease.claim, settings, error, rows, spent_s, _stack_probes(folder, lease))
+        lease.check()
+        durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
+        end(record.state, str(error))
+        if record.state is State.PRUNED:
+            durable.remove_folder(folder.checkpoints)
+    except StoppedError as error:
+        end("STOPPED", str(error))
+        return TrialEnded(trial.trial_id, State.WAITING)
+    except SupersededError as error:
+        log.warning("%s", error)
+        return TrialEnded(trial.trial_id, State.WAITING)
+    except GeneratorExit:
+        end("STOPPED", "stopped between two epochs")
+        raise
+    except (ResultsError, UnreachableError) as error:
+        with suppress(OrchestratorError):
             end("STOPPED", str(error))
-            return TrialEnded(trial.trial_id, State.WAITING)
-        except GeneratorExit:
-            end("STOPPED", "stopped between two epochs")
-            raise
-        except Exception as error:  # whatever a model or a user's own code raises is this trial's outcome
-            message = str(error) if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"
-            end("FAIL", message, traceback.format_exc())
-            return TrialEnded(trial.trial_id, State.FAIL, error=message)
+        raise
+    except Exception as error:  # whatever a model or a user's own code raises is this trial's outcome
+        message = str(error) if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"
+        end("FAIL", message, traceback.format_exc())
+        return TrialEnded(trial.trial_id, State.FAIL, error=message)
     return TrialEnded(trial.trial_id, record.state, record)
 
 
-def _begin(
-    trial: Trial, folder: TrialFolder, settings: RunSettings, number: int, start_from: Checkpoint | None
-) -> Attempt:
-    """Write down that the attempt runs."""
-    attempt = Attempt(
-        number=number,
-        host=provenance.host(),
-        process=os.getpid(),
-        device=device_name(pick_device(settings.resources_of(trial).gpus)),
-        code_fingerprint=provenance.code_fingerprint(),
-        versions=provenance.versions(),
-        started_at=provenance.utc_now(),
-        started_from=start_from.name if start_from else None,
-    )
+def _begin(trial: Trial, folder: TrialFolder, lease: Lease[Attempt], store: CheckpointStore) -> Checkpoint | None:
+    """Clear what a crash left, write down what is trained; the checkpoint to go on from."""
+    for place in (folder.path, folder.checkpoints, folder.probes):
+        durable.remove_leftovers(place)
+    start_from = store.load_newest()
     durable.write_json(folder.trial_file, trial.canonical())
-    durable.write_sealed_json(folder.attempt_file(number), dataclasses.asdict(attempt))
-    log.info("trial %s (%s), attempt %d, on %s", trial.trial_id, trial.label, number, attempt.device)
-    return attempt
-
-
-def _end(folder: TrialFolder, attempt: Attempt, wall_time_s: float) -> None:
-    """Write down how it ended."""
-    ended = replace(attempt, ended_at=provenance.utc_now(), wall_time_s=wall_time_s)
-    durable.write_sealed_json(folder.attempt_file(attempt.number), dataclasses.asdict(ended))
+    if start_from is not None:
+        lease.update(started_from=start_from.name)
+    number, device = lease.claim.number, lease.claim.device
+    log.info("trial %s (%s), attempt %d, on %s", trial.trial_id, trial.label, number, device)
+    return start_from
 
 
 def _train(
@@ -129,9 +193,12 @@ def _train(
     settings: RunSettings,
     store: CheckpointStore,
     start_from: Checkpoint | None,
+    should_stop: Callable[[], bool],
+    lease: Lease[Attempt],
 ) -> Generator[EpochMetrics, None, Outcome]:
     """Train, mirroring each row into `metrics.jsonl`; rows come from the checkpoint where one is gone on from."""
     rows = start_from.progress.rows if start_from else ()
+    lease.check()
     durable.write_text(folder.metrics_file, "".join(_line(row) + "\n" for row in rows))
     rule = settings.prune.get(trial.trial_id, {})
     check_goes_on(rule, rows)
@@ -146,9 +213,9 @@ def _train(
             probe=settings.probe,
         ),
         checkpoints=store,
-        probes=ProbeStore(folder.probes),
+        probes=ProbeStore(folder.probes, lease.check),
         start_from=start_from,
-        should_stop=_stop_check(settings.stop_file),
+        should_stop=should_stop,
     )
     while True:
         try:
@@ -156,29 +223,35 @@ def _train(
         except StopIteration as stop:
             outcome: Outcome = stop.value
             return outcome
+        lease.check()
         durable.append_line(folder.metrics_file, _line(row))
         log.info("epoch %d: %s", row.epoch, _line(row))
         yield row
         check_goes_on(rule, (row,))
 
 
-def _commit(folder: TrialFolder, store: CheckpointStore, record: TrialRecord, outcome: Outcome) -> None:
+def _commit(
+    folder: TrialFolder, store: CheckpointStore, record: TrialRecord, outcome: Outcome, lease: Lease[Attempt]
+) -> None:
     """Final weights and predictions first, `record.json` last: its presence says that the trial is finished."""
     store.commit_final(outcome.weights)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, is_correct=np.packbits(outcome.is_correct), num_images=len(outcome.is_correct))
+    lease.check()
     durable.write_bytes(folder.predictions_file, buffer.getvalue())
+    lease.check()
     durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
     store.keep_only_final()
     ProbeStore(folder.probes).remove()
 
 
-def _stack_probes(folder: TrialFolder) -> tuple[float, float] | None:
+def _stack_probes(folder: TrialFolder, lease: Lease[Attempt]) -> tuple[float, float] | None:
     """Write `probes.npz`; the seconds its probes and skipped blocks took, or None where nothing was probed."""
     moments = ProbeStore(folder.probes).moments()
     if not moments:
         return None
     stacked = stack_moments(moments)
+    lease.check()
     durable.write_bytes(folder.probes_file, npz_bytes(stacked))
     return float(stacked["probe_time_s"].sum()), float(stacked["skip_time_s"].sum())
 
@@ -205,32 +278,3 @@ def _check_code(start_from: Checkpoint | None, folder: TrialFolder, settings: Ru
 
 def _line(row: EpochMetrics) -> str:
     return json.dumps(dataclasses.asdict(row), allow_nan=False)
-
-
-def _stop_check(stop_file: Path) -> Callable[[], bool]:
-    """Whether the stop file is there, looked up a few times a second at most."""
-    last = [0.0, False]
-
-    def should_stop() -> bool:
-        now = time.monotonic()
-        if not last[1] and now - last[0] > SECONDS_BETWEEN_STOP_CHECKS:
-            last[:] = [now, stop_file.exists()]
-        return bool(last[1])
-
-    return should_stop
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        handler.close()

@@ -36,6 +36,8 @@ class TrialEnded:
     """For COMPLETE, DIVERGED and PRUNED."""
     error: str | None = None
     """For FAIL, one line for people."""
+    not_ready: str | None = None
+    """Why no trial can go on where this one was, such as a full disk; it is WAITING then, and the run ends."""
 
 
 Event = TrialStarted | EpochFinished | TrialEnded
@@ -57,6 +59,8 @@ class RunSettings:
     """What is probed and when; None probes nothing."""
     prune: Mapping[str, PruneRule] = field(default_factory=dict)
     """What a search trial is held against, by trial_id; a trial that is not named is trained to its end."""
+    run: tuple[str, int] | None = None
+    """The sweep and the number of its run, so that a worker sees when that is over; None outside a run."""
     address: str | None = None
     """A Ray cluster; None starts Ray on this machine."""
     command: str = ""
@@ -75,3 +79,8 @@ class RunSettings:
 def dataset_key(trial: Trial) -> str:
     """Trials with equal keys see the same images."""
     return json.dumps([trial.data.name, trial.data.id])
+
+
+def run_name(sweep: str, number: int) -> str:
+    """What an attempt calls the run that started it."""
+    return f"{sweep} {number}"

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator.errors import ClusterError, OrchestratorError
+from orchestrator.errors import ClusterError, NotReadyError, OrchestratorError
 from orchestrator.record import EpochMetrics, State
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted, dataset_key
@@ -62,6 +62,9 @@ class TuneTrial(tune.Trainable):
             metrics = next(self.attempt)
         except StopIteration as stop:
             return {"orch_id": self.trial_key, "orch_event": stop.value, "done": True}
+        except NotReadyError as error:
+            waits = TrialEnded(self.trial_key, State.WAITING, not_ready=str(error))
+            return {"orch_id": self.trial_key, "orch_event": waits, "done": True}
         except OrchestratorError as error:
             failed = TrialEnded(self.trial_key, State.FAIL, error=str(error))
             return {"orch_id": self.trial_key, "orch_event": failed, "done": True}

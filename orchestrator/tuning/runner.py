@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from orchestrator import cost, durable, provenance
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, NotReadyError
 from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import Event, RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.pruning import PruneRule
-from orchestrator.tuning.stop_file import Stop, stop_on_signals
+from orchestrator.tuning.stop_file import Stop, ask_to_stop, stop_on_signals
 from orchestrator.tuning.survey import Standing
 
 ExecutorName = Literal["ray_tune", "serial"]
@@ -38,6 +38,8 @@ class RunOptions:
     retrain_changed: bool = False
     allow_code_change: bool = False
     command: str = ""
+    again: str = ""
+    """The command that goes on with the sweep."""
 
 
 class Listener(Protocol):
@@ -65,6 +67,8 @@ class Runner:
     listeners: Sequence[Listener]
     stack: ExitStack
     """Closes what training opened."""
+    run: tuple[str, int] | None = None
+    """The sweep and the number of this run."""
     states: dict[str, State] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     """Ids of the trials that this run took on."""
@@ -103,7 +107,7 @@ class Runner:
 
         Raises:
             DataError: a finished trial saw other data.
-            NotReadyError: the machine or the cluster is not ready.
+            NotReadyError: the machine or the cluster is not ready, or is no longer.
         """
         self._open()
         settings = self._settings(standings)
@@ -115,17 +119,24 @@ class Runner:
         self.trained.update(trial.trial_id for trial in to_run)
         self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
         self.stack.enter_context(find_session(self.options.executor)(settings))
+        not_ready = ""
         for event in find_executor(self.options.executor)(to_run, settings):
             if isinstance(event, TrialEnded):
                 self.states[event.trial_id] = event.state
+                if event.not_ready is not None and not not_ready:
+                    not_ready = event.not_ready
+                    ask_to_stop(settings.stop_file, not_ready)
             for listener in self.listeners:
                 listener.event(event)
+        if not_ready:
+            raise NotReadyError(not_ready)
 
     def _open(self) -> None:
         if not self.is_open:
             stop_file = self.results.sweep(self.spec.name).stop_file
-            stop_file.unlink(missing_ok=True)
-            self.stop = self.stack.enter_context(stop_on_signals(stop_file))
+            durable.remove_file(stop_file)
+            farewell = f"left at once; go on with: {self.options.again}" if self.options.again else ""
+            self.stop = self.stack.enter_context(stop_on_signals(stop_file, farewell))
             self.is_open = True
 
     def _settings(self, standings: Sequence[Standing]) -> RunSettings:
@@ -141,6 +152,7 @@ class Runner:
             resource_overrides=self.spec.resource_overrides,
             probe=self.spec.probe,
             allow_code_change=self.options.allow_code_change,
+            run=self.run,
             address=self.options.address,
             command=self.options.command,
             git_commit=git_commit,
@@ -215,7 +227,7 @@ def _no_session(settings: RunSettings) -> Iterator[None]:
 def _forget(results: ResultsDir, trial: Trial) -> None:
     """Make a finished trial work to do again; what its attempts said stays."""
     folder = results.trial(trial.trial_id)
-    folder.record_file.unlink(missing_ok=True)
-    folder.probes_file.unlink(missing_ok=True)
+    durable.remove_file(folder.record_file)
+    durable.remove_file(folder.probes_file)
     for made_in_training in (folder.checkpoints, folder.probes):
         durable.remove_folder(made_in_training)

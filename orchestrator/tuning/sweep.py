@@ -8,14 +8,15 @@ what was chosen. Who wants to know what happens is a listener; nobody has to.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from orchestrator import durable
+from orchestrator import durable, lease
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
-from orchestrator.record import State
+from orchestrator.record import Run, State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.cell_search import chosen_values, survey_searches
@@ -64,8 +65,8 @@ def run_sweep(
         ResultsError, DataError, ClusterError: the machine is not ready; nothing was trained, or all is saved.
     """
     began = time.monotonic()
-    with durable.hold(results.sweep(spec.name).lock_file, f"sweep {spec.name!r}"), ExitStack() as stack:
-        runner = Runner(spec, results, options, listeners, stack)
+    with _held(spec, results, options, listeners) as number, ExitStack() as stack:
+        runner = Runner(spec, results, options, listeners, stack, run=(spec.name, number))
         searches = run_search(runner, grid)
         grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
         standings = survey(grid, results, spec.name)
@@ -80,6 +81,28 @@ def run_sweep(
         if spec.tune is not None:  # what became of search trials is judged, not only counted
             searches = survey_searches(grid, spec.tune, results, lambda standing: False)
         return _summarize(runner, standings, index.num_pending, summarize_search(searches), wall_time_s)
+
+
+@contextmanager
+def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: Sequence[Listener]) -> Iterator[int]:
+    """Hold the sweep while the block runs; the number of this run.
+
+    Raises:
+        LockedError: another run holds it.
+    """
+    folder = results.sweep(spec.name)
+    told: list[str] = []
+
+    def on_wait(owner: str) -> None:
+        if not told:
+            told.append(owner)
+            for listener in listeners:
+                listener.phase(f"watching whether another run still lives ({owner})")
+
+    make = partial(Run, command=options.command, executor=options.executor)
+    with lease.hold(folder.runs, f"sweep {spec.name!r}", Run, make, on_wait) as held:
+        durable.remove_leftovers(folder.path)
+        yield held.claim.number
 
 
 def select_trials(standings: Sequence[Standing], options: RunOptions) -> list[Trial]:

@@ -192,9 +192,8 @@ def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None)
         os.environ.setdefault(name, value)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over every parent that is set (mlflow/mlflow#15713)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
-    folder = results.sweep(sweep)
     place, is_local = uri or str(results.mlflow_db), uri is None
-    with explained(place, sweep), durable.hold(folder.mlflow_lock_file, f"the MLflow mirror of {sweep!r}"):
+    with explained(place, sweep), durable.hold(results.mirror_lock_file(sweep), f"the MLflow mirror of {sweep!r}"):
         with durable.hold(results.mlflow_lock_file, "the MLflow store", wait=True):
             owner = _owner(results)
             client = MlflowClient(tracking_uri=uri or _local_uri(results.mlflow_db))

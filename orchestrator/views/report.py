@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from orchestrator.durable import write_bytes, write_text
+from orchestrator.durable import remove_file, write_bytes, write_text
 from orchestrator.results import ResultsDir, SweepFolder
 from orchestrator.views.answer_sentences import say_answers
 from orchestrator.views.answer_tables import contrast_table, delta_table, saturation_table
@@ -97,7 +97,7 @@ def _remove_stale(folder: Path, written: set[Path]) -> None:
     known |= {f"{name}.{suffix}" for name in TABLE_KINDS for suffix in ("csv", "parquet", "tex")}
     for path in [*(folder / "figures").glob("*"), *(folder / "tables").glob("*")]:
         if path.name in known and path not in written:
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
 
 def _content(folder: SweepFolder, sweep: str, frames: Frames, now: datetime | None) -> dict[str, Any]:

@@ -25,17 +25,6 @@ def keeps_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "WORTH_KEEPING", 1)
 
 
-def test_the_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ORCH_CACHE", str(tmp_path / "named"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache.cache_folder() == tmp_path / "named"
-    monkeypatch.delenv("ORCH_CACHE")
-    assert cache.cache_folder() == tmp_path / "shared/orch"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.cache_folder() == tmp_path / "home/.cache/orch"
-
-
 def test_few_images_leave_nothing_behind(own_cache: Path) -> None:
     assert cache.decoded(4, "key", small_images) is not None
     assert not own_cache.exists()

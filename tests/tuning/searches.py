@@ -19,6 +19,7 @@ from orchestrator.trial import Trial
 from orchestrator.tuning.cell_search import CellSearch, survey_searches
 from orchestrator.tuning.events import Event, RunSettings, TrialEnded, TrialStarted
 from orchestrator.tuning.pruning import find_pruned
+from orchestrator.tuning.stop_file import is_stop_asked
 from tests.tuning.sweeps import write_record
 
 TEXT = """\
@@ -104,7 +105,7 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
     results = ResultsDir(settings.results_root)
     fingerprint = next(iter(settings.data_fingerprints.values()))
     for trial in trials:
-        if settings.stop_file.exists():
+        if is_stop_asked(settings.stop_file):
             return
         yield TrialStarted(trial.trial_id)
         state = finish(results, trial, settings.prune.get(trial.trial_id), data_fingerprint=fingerprint)

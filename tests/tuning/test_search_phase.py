@@ -99,7 +99,7 @@ def test_cells_are_measured_with_what_was_chosen_for_them(results: ResultsDir) -
 def test_a_second_run_trains_nothing_and_writes_nothing(results: ResultsDir) -> None:
     run(results)
     folder = results.sweep("tuned")
-    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir() if path != folder.lock_file}
+    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir() if path != folder.runs}
     again = run(results)
     assert (again.num_reused, again.num_finished) == (4, 4)
     assert {path: path.stat().st_mtime_ns for path in folder.path.iterdir() if path in before} == before

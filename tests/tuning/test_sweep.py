@@ -3,17 +3,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
 
-from orchestrator import durable
+from orchestrator import lease
 from orchestrator.errors import DataError, LockedError
-from orchestrator.record import State
+from orchestrator.record import Run, State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning import serial
 from orchestrator.tuning.events import Event, RunSettings, TrialEnded, TrialStarted
 from orchestrator.tuning.runner import RunOptions, find_executor
+from orchestrator.tuning.stop_file import is_stop_asked
 from orchestrator.tuning.survey import survey
 from orchestrator.tuning.sweep import run_sweep, select_trials
 from tests.tuning.sweeps import spec_and_grid, write_record
@@ -47,7 +49,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
         for trial in trials:
-            if settings.stop_file.exists():
+            if is_stop_asked(settings.stop_file):
                 return
             yield TrialStarted(trial.trial_id)
             fingerprint = next(iter(settings.data_fingerprints.values()))
@@ -108,7 +110,9 @@ def test_a_signal_stops_the_run_and_gives_its_code(results: ResultsDir, number: 
 
 
 def test_a_held_sweep_is_left_alone(results: ResultsDir) -> None:
-    with durable.hold(results.sweep("tiny").lock_file, "sweep 'tiny'"), pytest.raises(LockedError):
+    make = partial(Run, command="orch run", executor="serial")
+    folder = results.sweep("tiny").runs
+    with lease.hold(folder, "sweep 'tiny'", Run, make), pytest.raises(LockedError, match="number 1"):
         run_sweep(*spec_and_grid(), results, SERIAL)
     assert not results.sweep("tiny").trials_file.exists()
 

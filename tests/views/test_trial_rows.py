@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from orchestrator import durable
+from orchestrator import lease
+from orchestrator.record import Attempt
 from orchestrator.views.table import EPOCH_TYPES, read_epochs, read_table
 from tests.views.sweep_builder import build_sweep, diverged
 
@@ -19,9 +21,12 @@ def test_a_started_trial_tells_how_far_it_is(tmp_path: Path) -> None:
     sweep = build_sweep(tmp_path, AXES)
     sweep.begin(sweep.trials[0])
     sweep.train(sweep.trials[0], [0.3, 0.5])
-    with durable.hold(sweep.results.trial(sweep.trials[0].trial_id).lock_file, "trial"):
-        row = read_table(tmp_path, "depth_sweep").iloc[0]
-    assert (row["state"], row["num_epochs"], row["num_attempts"], row["embed_dim"]) == ("RUNNING", 2, 1, 48)
+    folder = sweep.results.trial(sweep.trials[0].trial_id)
+    held = lease.create(folder.attempts, 2, "trial", partial(Attempt, device="d", code_fingerprint="f", versions={}))
+    row = read_table(tmp_path, "depth_sweep").iloc[0]
+    assert held is not None
+    held.end("STOPPED")
+    assert (row["state"], row["num_epochs"], row["num_attempts"], row["embed_dim"]) == ("RUNNING", 2, 2, 48)
     assert pd.isna(row["val_acc"])
 
 
