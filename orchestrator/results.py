@@ -184,6 +184,11 @@ class SweepFolder:
         return self.path / "runs"
 
     @property
+    def mlflow_behind_file(self) -> Path:
+        """There while MLflow may lack something of this sweep."""
+        return self.path / "mlflow.behind"
+
+    @property
     def stop_file(self) -> Path:
         """Its presence asks every worker of the sweep to stop at the next step."""
         return self.path / "stop"

@@ -7,9 +7,13 @@ reads the rest from the files. A fault is told once; the thread tries again now 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
+from orchestrator import durable
 from orchestrator.errors import OrchestratorError
 from orchestrator.record import SweepIndex
 from orchestrator.results import ResultsDir
@@ -21,6 +25,10 @@ from orchestrator.tuning.sync import SweepWriter, open_sweep, sync
 
 SECONDS_BETWEEN_WRITES = 1.0
 SECONDS_BETWEEN_TRIES = 60.0
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_CLOSE = 60.0
+SECONDS_TO_CLOSE_ON_A_FAULT = 10.0
+"""How long the end of a run waits for a tracking server, and for one that was seen to fail."""
 
 
 class Mirror:
@@ -41,23 +49,29 @@ class Mirror:
         self._pause_s, self._retry_s = pause_s, retry_s
         self._notes: deque[tuple[str, bool]] = deque()
         self._running: set[str] = set()
-        self._news, self._closing = threading.Event(), threading.Event()
+        self._news, self._closing, self._failed = threading.Event(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._index: SweepIndex | None = None
-        self._is_current, self._sweep = True, ""
+        self._is_current, self._is_training, self._sweep = True, False, ""
         self._has_warned = False
 
     def start(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
-        """Begin, if there is anything to train: what a run leaves as it was needs no writing."""
-        if to_run:
-            self._is_current, self._sweep = False, index.name
+        """Begin, if there is anything to train, or an earlier run could not write all it had.
+
+        What a run leaves as it was needs no writing.
+        """
+        mark = self._results.sweep(index.name).mlflow_behind_file
+        if to_run or mark.exists():
+            self._is_current, self._is_training, self._sweep = False, bool(to_run), index.name
             self._index = index
+            self._mark_behind(mark)
             self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
             self._thread.start()
 
     def grow(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
         """Leave a note of the trials that are known now."""
         self._index = index
+        self._is_training = self._is_training or bool(to_run)
         if self._thread is None:
             self.start(index, standings, to_run)
         self._news.set()
@@ -70,19 +84,29 @@ class Mirror:
         self._notes.append((event.trial_id, not isinstance(event, TrialEnded)))
         self._news.set()
 
-    def close(self, timeout_s: float = 60.0) -> bool:
-        """Write what is left, for `timeout_s` seconds at most; returns whether MLflow says what the files say."""
+    def close(self, timeout_s: float = SECONDS_TO_CLOSE) -> bool:
+        """Write what is left, for `timeout_s` seconds at most; returns whether MLflow says what the files say.
+
+        A server that was seen to fail is waited for no longer than `SECONDS_TO_CLOSE_ON_A_FAULT`; Ctrl-C ends the wait.
+        """
         self._closing.set()
         self._news.set()
         if self._thread is not None:
-            self._thread.join(timeout_s)
+            with suppress(KeyboardInterrupt):  # what is missing is told below
+                _join(self._thread, timeout_s, self._failed)
         if not self._is_current:
             self._tell(f"MLflow is behind the results folder, which has every number; run `orch sync {self._sweep}`")
         return self._is_current
 
+    def _mark_behind(self, mark: Path) -> None:
+        """Leave the mark that says so until MLflow has everything: a run that is killed tells nobody."""
+        try:
+            durable.write_text(mark, "MLflow does not have all of this sweep yet\n")
+        except OrchestratorError as error:
+            self._tell(f"{error}; `orch sync {self._sweep}` brings MLflow up to date")
+
     def _work(self) -> None:
         while True:
-            is_last_try = self._closing.is_set()
             assert self._index is not None
             try:
                 with open_sweep(self._results, self._index, self._name_curves, tracking_uri=self._uri) as writer:
@@ -90,8 +114,9 @@ class Mirror:
                 self._is_current = True
                 return
             except OrchestratorError as error:
-                self._tell(f"{error}; training goes on")
-            if is_last_try:
+                self._failed.set()
+                self._tell(f"{error}; training goes on" if self._is_training else str(error))
+            if self._closing.is_set():
                 return
             self._closing.wait(self._retry_s)
 
@@ -103,6 +128,7 @@ class Mirror:
             writer.grow(self._index)
             changed = self._take_notes()
             writer.update(changed, frozenset() if is_last else frozenset(self._running), is_last=is_last)
+            self._failed.clear()
             if is_last:
                 return
             self._closing.wait(self._pause_s)
@@ -120,6 +146,17 @@ class Mirror:
         if not self._has_warned:
             self._has_warned = True
             self._warn(text)
+
+
+def _join(thread: threading.Thread, timeout_s: float, failed: threading.Event) -> None:
+    """Wait for `thread`, for `SECONDS_TO_CLOSE_ON_A_FAULT` at most once it has failed."""
+    deadline = time.monotonic() + timeout_s
+    has_failed = False
+    while thread.is_alive() and (left_s := deadline - time.monotonic()) > 0:
+        if failed.is_set() and not has_failed:
+            has_failed, left_s = True, min(left_s, SECONDS_TO_CLOSE_ON_A_FAULT)
+            deadline = time.monotonic() + left_s
+        thread.join(min(left_s, SECONDS_BETWEEN_LOOKS))
 
 
 def mirror_report(results: ResultsDir, name: str, name_curves: NameCurves, warn: Callable[[str], None]) -> bool:

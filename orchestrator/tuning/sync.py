@@ -88,7 +88,8 @@ class SweepWriter:
             changed: ids of trials whose folder has grown.
             running: ids of trials that are being trained now.
             is_last: no trial is being trained any more; means over some of a cell's seeds are shown too, what still
-                seems to run is ended, and the report's figures are added.
+                seems to run is ended, runs that a lost answer left twice are removed, and the report's figures are
+                added.
         """
         due = set(changed) if self._is_loaded else set(self._members)
         if not self._is_loaded:
@@ -102,7 +103,9 @@ class SweepWriter:
         for trial_id, content in contents.items():
             self._write_child(trial_id, content)
         if is_last:
+            self._remove_doubles()
             self._log_figures()
+            self._results.sweep(self._index.name).mlflow_behind_file.unlink(missing_ok=True)
 
     def grow(self, index: SweepIndex) -> None:
         """Take in a newer index; runs of trials that it no longer has go when the sweep is opened next."""
@@ -129,6 +132,15 @@ class SweepWriter:
             elif kind in ("sweep", "trial"):
                 self._store.delete(run)
         self._is_loaded = True
+
+    def _remove_doubles(self) -> None:
+        """A server that made a run and lost the answer was asked again, and has made two."""
+        if self._store.num_created == 0:
+            return
+        known = {run.run_id for run in (self._parent, *self._children.values()) if run is not None}
+        for run in self._store.find_runs():
+            if run.run_id not in known and run.tags.get("kind") in ("sweep", "trial"):
+                self._store.delete(run)
 
     def _read(self, trial_ids: Collection[str], running: Collection[str]) -> dict[str, RunContent]:
         """What the files of these trials say, in the order of the index; trials that never started are left out."""

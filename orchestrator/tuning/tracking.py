@@ -48,6 +48,8 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 TIMEOUTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """A dead server costs seconds; with MLflow's own values it costs four minutes."""
 
+ENVIRONMENT = {**TIMEOUTS, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 500, 100, 100
 """In one request; MLflow takes 1000 values, 100 params, 100 tags and 1 MB."""
 
@@ -62,7 +64,7 @@ class RunStore:
         """`artifacts` is the folder behind `mlflow-artifacts:/`, None where the server keeps them."""
         self._client, self._experiment_id = client, experiment.experiment_id
         self._owner, self._artifacts = owner, artifacts
-        self.num_writes = 0
+        self.num_writes = self.num_created = 0
 
     def find_runs(self) -> list[ShownRun]:
         """Active runs of this results folder, the newest first."""
@@ -85,6 +87,7 @@ class RunStore:
     def create(self, content: RunContent, old: ShownRun | None = None, *, parent: ShownRun | None = None) -> ShownRun:
         """A new run with all that `content` says; tags that a person gave the `old` one go on."""
         self.num_writes += 1
+        self.num_created += 1
         own = {name: content.tags[name] for name in FINDING_TAGS if name in content.tags}
         tags = {OWNER_TAG: self._owner, **(_tags_of_others(old) if old else {}), **own}
         if parent is not None:
@@ -188,7 +191,7 @@ def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None)
         NotReadyError: the store cannot be reached, read or written, at any time while the block runs.
         LockedError: another process mirrors this sweep.
     """
-    for name, value in TIMEOUTS.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over every parent that is set (mlflow/mlflow#15713)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None

@@ -160,6 +160,71 @@ def test_a_mirror_that_does_not_end_is_left_behind_and_told(
     assert "orch sync s" in warned[0]
 
 
+def test_a_server_that_never_answers_is_waited_for_no_longer_than_one_request(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.tuning.mirror.SECONDS_TO_CLOSE_ON_A_FAULT", 0.1)
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    tries: list[float] = []
+    release = threading.Event()
+
+    def hanging(*_: object, **__: object) -> None:
+        tries.append(time.monotonic())
+        if len(tries) > 1:
+            release.wait()
+        raise NotReadyError("no answer; run `orch sync s`")
+
+    monkeypatch.setattr("orchestrator.tuning.mirror.open_sweep", hanging)
+    mirror, warned = start(results, index, [trial])
+    assert eventually(lambda: len(tries) == 2)
+    began = time.monotonic()
+    assert not mirror.close(timeout_s=60)
+    assert time.monotonic() - began < 30
+    assert len(warned) == 1
+    release.set()
+    assert not mirror.close()
+
+
+def test_ctrl_c_ends_the_wait_and_the_rest_is_told(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    release = threading.Event()
+
+    def stuck(*_: object, **__: object) -> None:
+        release.wait()
+        raise NotReadyError("too late")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.tuning.mirror.open_sweep", stuck)
+    mirror, warned = start(results, index, [trial])
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.tuning.mirror._join", interrupted)
+        assert not mirror.close()
+    assert "orch sync s" in warned[0]
+    release.set()
+    assert not mirror.close()
+
+
+def test_what_an_earlier_run_could_not_write_is_written_by_a_run_with_nothing_to_train(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    mirror, warned = start(results, index, [trial], tracking_uri="nonsense://x")
+    record = finish_trial(results, trial, 0.5)
+    mirror.event(TrialEnded(trial.trial_id, record.state, record))
+    assert not mirror.close()
+    assert len(warned) == 1
+    put_store(results)
+    mirror, warned = start(results, index, [])
+    assert mirror.close()
+    assert warned == []
+    shown = Shown(results)
+    assert shown.points(shown.parent)["test_acc/self"] == [(2, 0.5)]
+    assert not results.sweep("s").mlflow_behind_file.exists()
+
+
 def test_a_report_is_mirrored_where_that_is_possible(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
     warned = Warned()
     put_store(results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -50,19 +51,42 @@ def test_a_store_that_was_deleted_is_made_anew_in_the_same_process(results: Resu
 
 
 @pytest.mark.slow
-def test_processes_that_start_at_once_make_one_good_store(results: ResultsDir) -> None:
+def test_sixteen_processes_that_start_at_once_make_one_good_store(results: ResultsDir) -> None:
+    """One process imports what that takes, and forks sixteen, which meet at a file that is not there yet."""
+    put_store(ResultsDir(results.root.with_name("warm")))
     code = f"""
+import os, sys, time
 from pathlib import Path
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.tracking import open_store
-import sys
-with open_store(ResultsDir(Path({str(results.root)!r})), sys.argv[1]) as store:
-    store.find_runs()
+root, warm = Path({str(results.root)!r}), Path({str(results.root.with_name("warm"))!r})
+with open_store(ResultsDir(warm), "s"):
+    pass
+start, children = time.monotonic() + 0.5, []
+for number in range(16):
+    child = os.fork()
+    if child == 0:
+        time.sleep(max(0.0, start - time.monotonic()))
+        with open_store(ResultsDir(root), f"s{{number}}") as store:
+            store.find_runs()
+        os._exit(0)
+    children.append(child)
+sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 """
-    started = [subprocess.Popen([sys.executable, "-c", code, f"s{number}"], cwd=ROOT) for number in range(3)]
-    assert [process.wait() for process in started] == [0, 0, 0]
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     names = {e.name for e in MlflowClient(f"sqlite:///{results.mlflow_db}").search_experiments()}
-    assert names == {"Default", "s0", "s1", "s2"}
+    assert names == {"Default", *(f"s{number}" for number in range(16))}
+    assert [path.name for path in results.root.glob("*.db")] == ["mlflow.db"]
+
+
+def test_a_store_of_another_schema_is_told_and_left_as_it_is(results: ResultsDir) -> None:
+    put_store(results)
+    with closing(sqlite3.connect(results.mlflow_db)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '0123456789ab'")
+    before = results.mlflow_db.read_bytes()
+    with pytest.raises(NotReadyError, match=r"mlflow\.db failed: .*(revision|schema)"), open_store(results, "s"):
+        pass
+    assert results.mlflow_db.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["with space", "über", "a'b"])

@@ -1,0 +1,60 @@
+"""File systems that machines share are seen before SQLite lies on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tuning.mounts import MOUNTS, filesystem_of, sqlite_warning
+
+TABLE = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+proc /proc proc rw 0 0
+filer:/home /home nfs4 rw,vers=4.2 0 0
+/dev/sdb1 /home/ann/scratch xfs rw 0 0
+10.0.0.1@tcp:/fs /work\\040space lustre rw 0 0
+torn
+"""
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Path:
+    path = tmp_path / "mounts"
+    path.write_text(TABLE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/results", "ext4"),
+        ("/home/ann/results/mlflow.db", "nfs4"),
+        ("/home/ann/scratch/results", "xfs"),
+        ("/homeless", "ext4"),
+        ("/work space/results", "lustre"),
+        ("/home/ann/scratch/../results", "nfs4"),
+    ],
+)
+def test_the_innermost_mount_decides(mounts: Path, path: str, kind: str) -> None:
+    assert filesystem_of(Path(path), mounts) == kind
+
+
+def test_only_a_shared_file_system_is_warned_of(mounts: Path) -> None:
+    assert sqlite_warning(Path("/var/results/mlflow.db"), mounts) is None
+    for place, kind in (("/home/ann", "nfs4"), ("/work space", "lustre")):
+        text = sqlite_warning(Path(place) / "mlflow.db", mounts)
+        assert text is not None
+        assert kind in text
+        assert "MLFLOW_TRACKING_URI" in text
+
+
+def test_a_system_without_the_table_tells_nothing(tmp_path: Path) -> None:
+    assert filesystem_of(tmp_path, tmp_path / "none") is None
+    assert sqlite_warning(tmp_path, tmp_path / "none") is None
+
+
+@pytest.mark.skipif(not MOUNTS.exists(), reason="needs Linux's /proc")
+def test_this_systems_own_table_is_read(tmp_path: Path) -> None:
+    assert filesystem_of(Path("/proc/self")) == "proc"
+    assert filesystem_of(tmp_path) is not None
