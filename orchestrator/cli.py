@@ -19,7 +19,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli_options import json_option, results_option, run_options
-from orchestrator.cli_trust import verify
+from orchestrator.cli_trust import gc, verify
 from orchestrator.errors import OrchestratorError, SpecError, StoppedError
 
 
@@ -211,6 +211,7 @@ def sync(sweep: str | None, results: Path, as_json: bool) -> None:
 
 
 cli.add_command(verify)
+cli.add_command(gc)
 
 
 @cli.command()

@@ -64,3 +64,45 @@ def verify(sweep: str, results: Path, **options: Any) -> int:
     from orchestrator.cli_verify import verify_sweep
 
     return verify_sweep(sweep, results, **options)
+
+
+@click.command()
+@click.argument("sweep", required=False)
+@click.option(
+    "--weights",
+    type=click.Choice(["all", "best", "none"]),
+    default="all",
+    show_default=True,
+    help="Final weights to keep: all, of each cell those with the highest val_acc, or none.",
+)
+@click.option(
+    "--logs",
+    type=click.Choice(["all", "newest"]),
+    default="all",
+    show_default=True,
+    help="Logs to keep of finished trials.",
+)
+@click.option(
+    "--orphans",
+    type=click.Choice(["all", "records", "none"]),
+    default="all",
+    show_default=True,
+    help="Trials to keep that no sweep refers to: whole, without weights and checkpoints, or none.",
+)
+@click.option("--yes", is_flag=True, help="Remove it; without, nothing is written.")
+@results_option
+@json_option
+def gc(sweep: str | None, results: Path, yes: bool, as_json: bool, **policy: Any) -> None:
+    """Free disk by a stated policy; dry by default.
+
+    Without options it frees what nobody can want any more: checkpoints of finished trials, which start nothing again,
+    and temporary files whose maker is gone. Options free more. With SWEEP, only trials that no other sweep holds.
+
+    Never freed: records, metric rows, predictions, probes, a trial that is not finished, anything of a sweep that a run
+    holds. So reports, comparisons and exports stay what they are and no trial is trained again; `orch verify` trains a
+    trial without weights and compares with the recorded checksum.
+    """
+    from orchestrator.cli_gc import collect_garbage
+    from orchestrator.tuning.retention import Policy
+
+    collect_garbage(sweep, results, Policy(**policy), yes=yes, as_json=as_json)

@@ -120,7 +120,7 @@ def remove_folder(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files and folders in `folder` (not below it) whose makers are gone."""
     for path in folder.glob(TEMPORARY_PREFIX + "*"):
-        if not _may_be_in_use(path):
+        if not may_be_in_use(path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -137,7 +137,7 @@ def _temporary_beside(path: Path) -> Path:
     return path.parent / f"{TEMPORARY_PREFIX}{path.name[:80]}-{maker}"
 
 
-def _may_be_in_use(path: Path) -> bool:
+def may_be_in_use(path: Path) -> bool:
     """Whether the process that made a temporary file may still be at it."""
     parts = path.name.rsplit("-", 3)
     if len(parts) < 4 or not parts[2].isdecimal():
