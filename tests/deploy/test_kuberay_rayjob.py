@@ -172,6 +172,7 @@ def ray_head(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_entrypoint_trains_the_sweep_that_is_mounted(
     spec: dict[str, Any], ray_head: dict[str, str], tmp_path: Path
 ) -> None:
@@ -186,7 +187,7 @@ def test_the_entrypoint_trains_the_sweep_that_is_mounted(
     (tmp_path / "sweep" / "sweep.yaml").write_text(SPEC)
     done = subprocess.run(
         ["bash", "-c", entrypoint], cwd=tmp_path, env=ray_head | json.loads(environment), capture_output=True,
-        text=True, timeout=240, check=False,
+        text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 of 2 trials finished" in done.stderr

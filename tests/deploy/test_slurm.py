@@ -66,7 +66,7 @@ class Job:
 
     def run(self, *args: str, **environment: str) -> tuple[int, str]:
         process = self.start(*args, **environment)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=560)
         return process.returncode, output
 
     def said(self) -> list[str]:
@@ -209,6 +209,7 @@ print("nodes:", sorted(node["Resources"]["CPU"] for node in ray.nodes() if node[
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_real_cluster_of_two_nodes_trains_a_sweep_and_is_gone(job: Job) -> None:
     for name in ("ray", "python"):
         (job.folder / "bin" / name).unlink()
