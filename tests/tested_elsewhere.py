@@ -22,6 +22,8 @@ TESTED_ELSEWHERE = {
     "tuning/attempt.py": "tuning/test_executors.py",
     "tuning/board.py": "tuning/test_live.py",
     "tuning/events.py": "tuning/test_executors.py",
+    "models/batch_share.py": "training/test_shards.py",
+    "training/evaluate.py": "training/test_shards.py",
     "training/micro_batch.py": "tuning/test_fitting.py",
     "training/recipe.py": "training/test_loop.py",
     "tuning/ray_tune.py": "tuning/test_executors.py",

@@ -11,9 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orchestrator.models.batch_share import SharesBatches, batch_moments
 
-class HeadNorm(nn.BatchNorm2d):
-    """BatchNorm over heads: one mean and variance a head, over the batch and both token axes (eps 1e-5)."""
+
+class HeadNorm(SharesBatches, nn.BatchNorm2d):
+    """BatchNorm over heads: one mean and variance a head, over the batch and both token axes (eps 1e-5).
+
+    Where several processes share a batch, it is the whole batch's.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -22,6 +27,8 @@ class HeadNorm(nn.BatchNorm2d):
 
     def forward(self, map_BHNN: Tensor, *, update: bool = True) -> Tensor:
         """[B,H,N,N] to the same shape; with `update` False the running statistics stay as they are."""
+        if self.training and self.is_shared:
+            return self._shared(map_BHNN, torch.zeros_like(self.bias), update)
         if update or not self.training:
             return super().forward(map_BHNN)
         spent = self.running_mean.clone(), self.running_var.clone()
@@ -33,6 +40,8 @@ class HeadNorm(nn.BatchNorm2d):
         A training batch's own mean takes any offset away; the running mean is kept with the offset in it, so that
         checkpoints hold what the plain formulation holds. Computes in the map's dtype.
         """
+        if self.training and self.is_shared:
+            return self._shared(map_BHNN, offset_H, update)
         dtype = map_BHNN.dtype
         mean_H, var_H = self.running_mean.to(dtype) - offset_H.detach(), self.running_var.to(dtype, copy=True)
         gamma_H, beta_H = self.weight.to(dtype), self.bias.to(dtype)
@@ -48,8 +57,22 @@ class HeadNorm(nn.BatchNorm2d):
                 self.running_var.copy_(var_H)
         return out_BHNN
 
+    def _shared(self, map_BHNN: Tensor, offset_H: Tensor, update: bool) -> Tensor:
+        """As `forward_centred` in training, by the statistics of the batch of all processes."""
+        dtype = map_BHNN.dtype
+        assert self.share is not None
+        mean_H, var_H = batch_moments(map_BHNN, self.share)
+        gain_H = self.weight.to(dtype) * (var_H + self.eps).rsqrt()
+        constant_H = self.bias.to(dtype) + 0.0 * offset_H - mean_H * gain_H
+        if update:
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_((mean_H + offset_H).to(self.running_mean.dtype), self.momentum)
+                _move_variance(self.running_var, var_H, self.share.count(map_BHNN), self.momentum)
+        return torch.addcmul(constant_H[:, None, None], map_BHNN, gain_H[:, None, None])
 
-class HeadGain(nn.Module):
+
+class HeadGain(SharesBatches, nn.Module):
     """BatchNorm's gain without its centring: gamma_h x / sqrt(var_h + eps), eps 1e-5; see `GainOnly`."""
 
     running_var: Tensor
@@ -64,21 +87,28 @@ class HeadGain(nn.Module):
         """[B,H,N,N] to the same shape; with `update` False the running variance stays as it is."""
         var_H = self.running_var.to(map_BHNN.dtype)
         if self.training:
-            var_H = map_BHNN.var(dim=(0, 2, 3), unbiased=False)
+            var_H, count = self._batch_variance(map_BHNN)
             if update:
-                self._move(var_H.detach(), map_BHNN.numel() // len(var_H))
+                _move_variance(self.running_var, var_H.detach(), count, self.momentum)
         gain_H = self.weight.to(map_BHNN.dtype) * (var_H + self.eps).rsqrt()
         return map_BHNN * gain_H[:, None, None]
 
-    @torch.no_grad()
-    def _move(self, var_H: Tensor, count: int) -> None:
-        """Towards the batch's unbiased variance, as BatchNorm does."""
-        unbiased_H = var_H * (count / max(1, count - 1))
-        self.running_var.lerp_(unbiased_H.to(self.running_var.dtype), self.momentum)
+    def _batch_variance(self, map_BHNN: Tensor) -> tuple[Tensor, int]:
+        """Biased variance a head, and the count it is over."""
+        if self.share is not None and self.is_shared:
+            return batch_moments(map_BHNN, self.share)[1], self.share.count(map_BHNN)
+        return map_BHNN.var(dim=(0, 2, 3), unbiased=False), map_BHNN.numel() // map_BHNN.shape[1]
 
     def parameter_draws(self) -> Mapping[str, Callable[[Tensor, torch.Generator], object]]:
         """The gain starts at 1."""
         return {"weight": lambda weight, _: weight.fill_(1.0)}
+
+
+@torch.no_grad()
+def _move_variance(running_H: Tensor, var_H: Tensor, count: int, momentum: float) -> None:
+    """Towards the batch's unbiased variance, as BatchNorm does."""
+    unbiased_H = var_H * (count / max(1, count - 1))
+    running_H.lerp_(unbiased_H.to(running_H.dtype), momentum)
 
 
 class HeadLayerNorm(nn.LayerNorm):

@@ -31,7 +31,13 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 
 
 def train_batches(
-    dataset: Dataset, trial: Trial, epoch: int, *, start_step: int = 0, num_workers: int = 0
+    dataset: Dataset,
+    trial: Trial,
+    epoch: int,
+    *,
+    start_step: int = 0,
+    num_workers: int = 0,
+    positions: Tensor | None = None,
 ) -> Iterator[Batch]:
     """The training batches of `epoch` (from 1), from `start_step` (from 0) on.
 
@@ -39,6 +45,7 @@ def train_batches(
 
     Args:
         num_workers: processes that decode and augment; a batch that is worked on as a whole needs none.
+        positions: which images of each batch are handed out; None for all.
 
     Raises:
         DataError: an image cannot be read; the message names it.
@@ -49,23 +56,33 @@ def train_batches(
     num_steps = steps_per_epoch(len(split), recipe.batch_size)
     rows = order[: num_steps * recipe.batch_size].split(recipe.batch_size)[start_step:]
     if _works_on_batches(split, trial):
-        return _pixel_batches(dataset, trial, epoch, start_step, rows)
+        batches = _pixel_batches(dataset, trial, epoch, start_step, rows)
+        return batches if positions is None else ((images[positions], labels[positions]) for images, labels in batches)
+    if positions is not None:
+        rows = tuple(part[positions] for part in rows)
     reader = ImageReader(split, _format(dataset, trial), recipe, trial.seed)
     return read_batches(reader, epoch, rows, num_workers)
 
 
 def eval_batches(
-    split: Split, dataset: Dataset, trial: Trial, *, num_workers: int = 0, batch_size: int | None = None
+    split: Split,
+    dataset: Dataset,
+    trial: Trial,
+    *,
+    num_workers: int = 0,
+    batch_size: int | None = None,
+    every: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Every image of `split` once, in order, without augmentation; batches as `train_batches` gives them.
 
     Args:
         batch_size: images of a batch; those of the recipe where it is None.
+        every: the first batch that is handed out and the step to the next one; all batches by default.
 
     Raises:
         DataError: an image cannot be read; the message names it.
     """
-    rows = torch.arange(len(split)).split(batch_size or trial.train.batch_size)
+    rows = torch.arange(len(split)).split(batch_size or trial.train.batch_size)[slice(every[0], None, every[1])]
     if _has_size(split, trial.model.img_size):
         return ((_normalise(_pixels(split, part), dataset), _labels(split, part)) for part in rows)
     return read_batches(ImageReader(split, _format(dataset, trial), None, trial.seed), 0, rows, num_workers)

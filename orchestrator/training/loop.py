@@ -13,24 +13,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from orchestrator.errors import DivergedError, StoppedError
 from orchestrator.grids.sweep_spec import Probe
 from orchestrator.models import build_model, check_model
+from orchestrator.models.batch_share import BatchShare, draws_alone, share_batches
 from orchestrator.models.vit import VisionTransformer
 from orchestrator.record import EpochMetrics
 from orchestrator.seeding import stream_seed
-from orchestrator.training.augment import eval_batches, steps_per_epoch, train_batches
+from orchestrator.training.augment import steps_per_epoch, train_batches
+from orchestrator.training.batch_parts import batch_parts
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
 from orchestrator.training.data import Split, load_data
+from orchestrator.training.evaluate import evaluate
 from orchestrator.training.objective import Objective
 from orchestrator.training.probe_store import ProbeStore
 from orchestrator.training.probing import Prober
 from orchestrator.training.randomness import seeded_globals
 from orchestrator.training.recipe import build_mixup, build_optimizer, build_scheduler, schedule_lr
+from orchestrator.training.shards import ALONE, Shards
 from orchestrator.trial import Trial
 
 STEPS_BETWEEN_LOSS_CHECKS = {"cpu": 1, "cuda": 50}
@@ -63,6 +66,8 @@ class Settings:
     code_fingerprint: str = ""
     probe: Probe | None = None
     """What is probed and when; None probes nothing."""
+    shards: Shards = ALONE
+    """This process among those that train the trial together."""
 
 
 def never_stop() -> bool:
@@ -81,7 +86,8 @@ def train(
     """Train, yielding the metrics of each epoch; the generator's return value is the `Outcome`.
 
     A checkpoint is committed before an epoch's metrics are yielded, every `train.checkpoint_minutes` inside a long
-    epoch, and at a stop.
+    epoch, and at a stop. Of several processes only the first one needs stores, a checkpoint to start from, and somebody
+    to ask whether to stop; what it has goes for all of them.
 
     Args:
         probes: where probed moments go; None probes nothing.
@@ -94,7 +100,9 @@ def train(
         StoppedError: `should_stop` said so; the state is in a checkpoint.
         DataError: the dataset is missing or an image is broken.
     """
-    trainer = Trainer(trial, settings or Settings(), checkpoints, should_stop, probes)
+    settings = settings or Settings()
+    trainer = Trainer(trial, settings, checkpoints, should_stop, probes)
+    start_from = settings.shards.of_first(start_from)
     if start_from is not None:
         trainer.restore(start_from)
     num_epochs = trial.train.epochs + trial.train.cooldown_epochs
@@ -126,6 +134,12 @@ class Trainer:
         self.data = load_data(trial.data, trial.model.img_size)
         model = build_model(trial)
         check_model(model, trial)
+        self.shards = settings.shards
+        self.share = BatchShare(self.shards.rank, self.shards.size)
+        self.own_draws: tuple[int, ...] = ()
+        if not self.shards.is_alone:
+            share_batches(model, self.share)
+            self.own_draws = (self.shards.rank,) if draws_alone(model, trial.model) else ()
         self.model = model.to(self.device)
         self.forward = _compiled(self.model) if settings.compile else self.model
         recipe = trial.train
@@ -133,8 +147,11 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, recipe, trial.model)
         self.scheduler = build_scheduler(self.optimizer, recipe, self.num_steps)
         self.average = ModelEmaV3(self.model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
-        self.mixup = build_mixup(recipe, trial.data.num_classes, min(recipe.batch_size, len(self.data.train)))
-        self.objective = Objective(self.forward, trial, is_mixed=self.mixup is not None)
+        batch_size = min(recipe.batch_size, len(self.data.train))
+        self.mixup = build_mixup(recipe, trial.data.num_classes, batch_size)
+        is_mixed = self.mixup is not None
+        self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, is_mixed=is_mixed)
+        self.objective = Objective(self.forward, trial, is_mixed=is_mixed)
         self.progress = Progress(
             epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
             code_fingerprint=settings.code_fingerprint,
@@ -179,18 +196,20 @@ class Trainer:
 
         self.model.train()
         batches = train_batches(
-            self.data, self.trial, epoch, start_step=start.step, num_workers=self.settings.num_loader_workers
-        )
+            self.data, self.trial, epoch, start_step=start.step, num_workers=self.settings.num_loader_workers,
+            positions=self.batch.positions,
+        )  # fmt: skip
         for step, (images, labels) in enumerate(batches, start=start.step):
-            if self.should_stop():
+            if self.shards.decides(self.should_stop()):
                 self._save(progress_at(step))
                 raise StoppedError(f"stopped in epoch {epoch} before step {step}")
             if time.monotonic() - self.last_checkpoint > 60 * self.trial.train.checkpoint_minutes and step > start.step:
                 self._save(progress_at(step))
             loss_sum += self._train_step(images, labels, epoch, step)
-            num_images += len(images)
+            num_images += self.batch.num_images
             if step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1:
                 _check_finite(loss_sum, epoch, step)
+        self.shards.check_alike(self.model)
         val_loss, val_acc, _ = self._evaluate(self.data.val) if self.data.val is not None else (None, None, None)
         if val_loss is not None and not math.isfinite(val_loss):
             raise DivergedError(epoch, self.num_steps, val_loss)
@@ -235,37 +254,27 @@ class Trainer:
                 images, labels = self.mixup(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        size = recipe.micro_batch_size or len(images)
-        with seeded_globals(stream_seed(seed, "dropout", epoch, step)):
-            for part, targets in zip(images.split(size), labels.split(size), strict=True):
-                with self._autocast():
-                    loss, cross_entropy = self.objective(part, targets)
-                (loss * (len(part) / len(images))).backward()
-                total += cross_entropy.detach().double() * len(part)
+        with seeded_globals(stream_seed(seed, "dropout", epoch, step, *self.own_draws)):
+            for part in self.batch.parts:
+                with self.share.of(part.num_images):
+                    with self._autocast():
+                        loss, cross_entropy = self.objective(images[part.rows], labels[part.rows])
+                    (loss * (part.num_own / self.batch.num_images)).backward()
+                total += cross_entropy.detach().double() * part.num_own
+        self.shards.add_up_gradients(self.model)
         if recipe.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_grad)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
-        return total
+        return self.shards.total(total)
 
-    @torch.no_grad()
     def _evaluate(self, split: Split) -> tuple[float, float, np.ndarray]:
         """Mean cross-entropy, accuracy in 0..1, and [num_images] bool."""
-        model = self.evaluated
-        was_training = model.training
-        model.eval()
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        hits = []
-        for images, labels in eval_batches(split, self.data, self.trial, num_workers=self.settings.num_loader_workers):
-            labels = labels.to(self.device)
-            with self._autocast():
-                logits = model(images.to(self.device))
-            loss_sum += F.cross_entropy(logits.float(), labels, reduction="sum").double()
-            hits.append(logits.argmax(dim=1) == labels)
-        model.train(was_training)
-        is_correct = torch.cat(hits).cpu().numpy()
-        return float(loss_sum) / len(split), float(is_correct.mean()), is_correct
+        return evaluate(
+            self.evaluated, split, self.data, self.trial,
+            device=self.device, shards=self.shards, num_loader_workers=self.settings.num_loader_workers,
+        )  # fmt: skip
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.trial.train.precision == "bf16")
