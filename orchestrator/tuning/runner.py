@@ -19,6 +19,7 @@ from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import Event, RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.preflight import check_machine
 from orchestrator.tuning.pruning import PruneRule
 from orchestrator.tuning.stop_file import Stop, ask_to_stop, stop_on_signals
 from orchestrator.tuning.survey import Standing
@@ -112,6 +113,7 @@ class Runner:
         self._open()
         settings = self._settings(standings)
         settings = replace(settings, prune=rules or {}, probe=settings.probe if is_probed else None)
+        check_machine(to_run, settings)
         finished = {standing.trial.trial_id for standing in standings if standing.is_finished}
         for trial in to_run:
             if trial.trial_id in finished:
