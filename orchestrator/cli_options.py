@@ -52,8 +52,9 @@ def run_options(function: F) -> F:
             click.option(
                 "--address",
                 metavar="ADDRESS",
-                help="A Ray cluster: HOST:PORT, ray://HOST:PORT or auto; RAY_ADDRESS too.",
+                help="A Ray cluster, from a node of it: HOST:PORT or auto; RAY_ADDRESS too.",
             ),
+            click.option("--insecure", is_flag=True, help="Join a cluster that asks for no token."),
             click.option("--retry-failed", is_flag=True, help="Train trials again that failed."),
             click.option("--retrain-changed", is_flag=True, help="Replace finished trials that other code trained."),
             click.option("--allow-code-change", is_flag=True, help="Go on inside half-trained trials with this code."),

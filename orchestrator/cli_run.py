@@ -69,6 +69,8 @@ def _run(
         click.echo(f"warning: {warning}", err=True)
     if results.root != Path("results"):
         again += f" --results {results.root}"
+    again += f" --executor {executor}" if executor != "ray_tune" else f" --address {address}" if address else ""
+    again += " --insecure" if flags["insecure"] else ""
     options = RunOptions(
         executor=executor,  # type: ignore[arg-type]
         address=None if executor == "serial" else address or os.environ.get("RAY_ADDRESS"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import socket
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ FIXED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MPLBACKEND": "agg",
     "OMP_NUM_THREADS": "1",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 

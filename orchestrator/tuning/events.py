@@ -40,7 +40,15 @@ class TrialEnded:
     """Why no trial can go on where this one was, such as a full disk; it is WAITING then, and the run ends."""
 
 
+@dataclass(frozen=True)
+class Notice:
+    """Something about the run as a whole that a person should know."""
+
+    text: str
+
+
 Event = TrialStarted | EpochFinished | TrialEnded
+"""What happens to a trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,11 @@ class RunSettings:
     """The sweep and the number of its run, so that a worker sees when that is over; None outside a run."""
     address: str | None = None
     """A Ray cluster; None starts Ray on this machine."""
+    insecure: bool = False
+    """Whether a cluster is joined that asks for no token."""
     command: str = ""
+    again: str = "orch run"
+    """What goes on with the sweep, for a message."""
     git_commit: str | None = None
     git_dirty: bool | None = None
     data_fingerprints: Mapping[str, str]

@@ -18,15 +18,15 @@ from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import Event, RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.preflight import check_machine
 from orchestrator.tuning.pruning import PruneRule
 from orchestrator.tuning.stop_file import Stop, ask_to_stop, stop_on_signals
 from orchestrator.tuning.survey import Standing
 
 ExecutorName = Literal["ray_tune", "serial"]
-Executor = Callable[[Sequence[Trial], RunSettings], Iterator[Event]]
-Session = Callable[[RunSettings], AbstractContextManager[None]]
+Executor = Callable[[Sequence[Trial], RunSettings], Iterator[Event | Notice]]
+Session = Callable[[RunSettings], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class RunOptions:
 
     executor: ExecutorName = "ray_tune"
     address: str | None = None
+    insecure: bool = False
     retry_failed: bool = False
     retrain_changed: bool = False
     allow_code_change: bool = False
@@ -123,6 +124,9 @@ class Runner:
         self.stack.enter_context(find_session(self.options.executor)(settings))
         not_ready = ""
         for event in find_executor(self.options.executor)(to_run, settings):
+            if isinstance(event, Notice):
+                self.phase(event.text)
+                continue
             if isinstance(event, TrialEnded):
                 self.states[event.trial_id] = event.state
                 if event.not_ready is not None and not not_ready:
@@ -156,7 +160,9 @@ class Runner:
             allow_code_change=self.options.allow_code_change,
             run=self.run,
             address=self.options.address,
+            insecure=self.options.insecure,
             command=self.options.command,
+            again=self.options.again or "orch run",
             git_commit=git_commit,
             git_dirty=git_dirty,
             data_fingerprints=self.fingerprints,

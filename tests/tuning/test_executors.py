@@ -6,21 +6,30 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.errors import ClusterError, NotReadyError
+from orchestrator.errors import NotReadyError
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, RunSettings, TrialEnded, TrialStarted, dataset_key
+from orchestrator.tuning.runner import find_session
 
 EXECUTORS = ["serial", pytest.param("ray_tune", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=EXECUTORS)
+def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Each executor's name; Ray is started once for all tests."""
+    name: str = request.param
+    with find_session(name)(settings_for(ResultsDir(tmp_path_factory.mktemp("session")), [], name)):  # type: ignore[arg-type]
+        yield name
 
 
 def settings_for(results: ResultsDir, trials: Sequence[Trial], executor: str, **changes) -> RunSettings:
@@ -79,7 +88,6 @@ def tiny() -> Trial:
     )
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
 def test_trials_end_in_records_that_are_bit_equal_to_the_reference(
     executor: str, reference: ResultsDir, results: ResultsDir
 ) -> None:
@@ -103,7 +111,6 @@ def test_trials_end_in_records_that_are_bit_equal_to_the_reference(
     assert {event.trial_id for event in events if isinstance(event, TrialStarted)} == set(ended)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_failure_and_a_divergence_are_outcomes_and_the_rest_goes_on(
     executor: str, results: ResultsDir, tiny_trial: Trial
 ) -> None:
@@ -121,7 +128,6 @@ def test_a_failure_and_a_divergence_are_outcomes_and_the_rest_goes_on(
     assert (diverged.test_acc, diverged.weights_sha256) == (None, None)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_stop_file_stops_with_a_checkpoint_and_the_next_start_goes_on_from_it(
     executor: str, results: ResultsDir, tmp_path: Path
 ) -> None:
@@ -210,27 +216,3 @@ def test_a_gpu_that_is_not_there_is_refused_with_advice(results: ResultsDir, tin
         pytest.skip("there is a GPU")
     with pytest.raises(NotReadyError, match=r"resources\.gpus asks for a GPU"):
         execute("serial", [tiny_trial], settings_for(results, [tiny_trial], "serial", resources=Resources(gpus=1)))
-
-
-@pytest.mark.slow
-def test_what_no_node_can_hold_is_refused(results: ResultsDir, tiny_trial: Trial) -> None:
-    with pytest.raises(ClusterError, match="no node has that"):
-        execute(
-            "ray_tune", [tiny_trial], settings_for(results, [tiny_trial], "ray_tune", resources=Resources(cpus=4096))
-        )
-
-
-def test_a_cluster_that_does_not_answer_is_an_error_with_advice(results: ResultsDir, tiny_trial: Trial) -> None:
-    with pytest.raises(ClusterError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
-        execute("ray_tune", [tiny_trial], settings_for(results, [tiny_trial], "ray_tune", address="127.0.0.1:1"))
-
-
-def test_without_an_address_ray_starts_on_its_own(
-    results: ResultsDir, tiny_trial: Trial, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from orchestrator.tuning import ray_tune
-
-    calls: list[tuple[str, ...]] = []
-    monkeypatch.setattr(ray_tune.ray, "init", lambda *words, **options: calls.append(words))
-    ray_tune._connect(settings_for(results, [tiny_trial], "ray_tune"))
-    assert calls == [("local",)]

@@ -1,0 +1,50 @@
+"""ray_nodes.py: which nodes get no more trials; that they get none is tested in test_ray_tune_cluster.py."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.tuning import ray_nodes
+from orchestrator.tuning.ray_nodes import Nodes
+
+
+def node(name: str, *, alive: bool = True) -> dict[str, Any]:
+    return {"NodeID": name, "NodeManagerHostname": name, "NodeManagerAddress": "10.0.0.1", "Alive": alive}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What is known of three nodes, of which one is gone, and what the person hears."""
+    found = SimpleNamespace(texts=[])
+    monkeypatch.setattr(ray_nodes.ray, "nodes", lambda: [node("a"), node("b"), node("gone", alive=False)])
+    found.nodes = Nodes(found.texts.append)
+    return found
+
+
+def test_a_node_that_fails_two_attempts_is_closed_once_another_succeeds(told: SimpleNamespace) -> None:
+    told.nodes.attempt_failed("a")
+    told.nodes.attempt_failed("a")
+    assert told.texts == []  # nothing shows yet that trials can succeed at all
+    told.nodes.attempt_succeeded("b")
+    told.nodes.attempt_failed("a")
+    why = "3 attempts failed there one after the other, and others succeed elsewhere"
+    assert told.texts == [f"node a (10.0.0.1) gets no more trials: {why}"]
+
+
+def test_a_success_in_between_clears_a_node(told: SimpleNamespace) -> None:
+    told.nodes.attempt_succeeded("b")
+    for _ in range(3):
+        told.nodes.attempt_failed("a")
+        told.nodes.attempt_succeeded("a")
+    assert told.texts == []
+
+
+def test_a_single_node_and_a_lost_node_are_only_counted(told: SimpleNamespace) -> None:
+    told.nodes.attempt_succeeded("a")
+    for name in ("a", "a", "a", "gone", "gone"):
+        told.nodes.attempt_failed(name)
+    assert told.texts == []
+    assert told.nodes.failures == {"a": 3}
