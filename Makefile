@@ -9,7 +9,7 @@ RESULTS := $(or $(ORCH_RESULTS),results)
 PIP_INSTALL := $(BIN)/python -m pip install -qq --no-compile --no-input --disable-pip-version-check --root-user-action=ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu lint lock clean
+.PHONY: help setup demo test test-all test-gpu lint audit lock clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -35,6 +35,9 @@ lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(READY)  ## Look for known holes in the locked versions, where the data for that can be reached
+	$(BIN)/python .ci/audit.py
 
 lock: $(READY)  ## Write requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \

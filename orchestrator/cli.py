@@ -18,9 +18,10 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.cli_options import json_option, results_option, run_options
+from orchestrator.cli_options import WrittenPath, json_option, results_option, run_options
 from orchestrator.cli_trust import gc, verify
 from orchestrator.errors import OrchestratorError, SpecError, StoppedError
+from orchestrator.redact import redact_text
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,11 +42,11 @@ def cli() -> None:
     """
 
 
-SPEC = click.argument("spec", type=click.Path(path_type=Path))
+SPEC = click.argument("spec", type=WrittenPath())
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
+@click.argument("folder", type=WrittenPath(), default=".", metavar="[DIR]")
 @results_option
 @json_option
 def init(folder: Path, results: Path, as_json: bool) -> None:
@@ -147,7 +148,7 @@ def report(sweep: str, margin: float, results: Path, as_json: bool) -> None:
     metavar="POINTS",
     help="Exit code 1 where a cell of B is worse by more, corrected p below 0.05.",
 )
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where the figure goes.")
+@click.option("--output", type=WrittenPath(), metavar="DIR", help="Where the figure goes.")
 @results_option
 @json_option
 def compare(a: str, b: str, results: Path, **options: Any) -> int:
@@ -172,7 +173,7 @@ def compare(a: str, b: str, results: Path, **options: Any) -> int:
 @click.option("--format", "kind", type=click.Choice(["parquet", "csv"]), help="As the output is named; else parquet.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=WrittenPath(),
     metavar="PATH",
     help="The file; - is stdout. By default SWEEP.ROWS.FORMAT in the sweep's folder.",
 )
@@ -283,14 +284,15 @@ def run_command(words: list[str]) -> int:
             raise
         descriptor, path = tempfile.mkstemp(prefix="orch-bug-", suffix=".txt")
         with os.fdopen(descriptor, "w") as file:
-            file.write(traceback.format_exc())
+            file.write(redact_text(traceback.format_exc()))
         return _fail(words, OrchestratorError(f"this is a bug in orch; the details are in {path}"))
 
 
 def _fail(words: list[str], error: OrchestratorError) -> int:
     """Tell a person, and on `--json` a program too. A spec's problems and a stop speak for themselves."""
+    message = redact_text(str(error))
     if "--json" in words and not isinstance(error, StoppedError):
-        click.echo(json.dumps({"event": "error", "message": str(error), "exit_code": error.exit_code}))
+        click.echo(json.dumps({"event": "error", "message": message, "exit_code": error.exit_code}))
     prefix = "" if isinstance(error, (SpecError, StoppedError)) else "error: "
-    click.echo(f"{prefix}{error}", err=True)
+    click.echo(f"{prefix}{message}", err=True)
     return error.exit_code

@@ -22,6 +22,17 @@ class ResultsRoot(click.ParamType):  # type: ignore[type-arg]  # generic since c
         return results_root(value) if isinstance(value, str) else value
 
 
+class WrittenPath(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """A path that need not exist. `click.Path` takes some that no system has for a bug of ours."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        from orchestrator.places import path_from
+
+        return path_from(value) if isinstance(value, str) else value
+
+
 def results_option(function: F) -> F:
     return click.option(
         "--results",

@@ -37,8 +37,10 @@ def check_root(results: ResultsDir) -> None:
     if not is_local(results.root):
         durable.read_bytes(results.root / durable.MANIFEST)
         return
-    for path in (results.root, *results.root.absolute().parents):
-        if path.exists():
-            if not path.is_dir():
-                raise ResultsError(f"{results.root} cannot be a results folder: {path} is a file")
-            return
+    try:
+        place = next(path for path in (results.root, *results.root.absolute().parents) if path.exists())
+        is_folder = place.is_dir()
+    except OSError as error:  # such as a name that is longer than the system takes
+        raise ResultsError(f"{str(results.root)[:200]} cannot be a results folder: {error.strerror}") from error
+    if not is_folder:
+        raise ResultsError(f"{results.root} cannot be a results folder: {place} is a file")

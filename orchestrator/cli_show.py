@@ -276,10 +276,10 @@ def _find_trial(prefix: str, root: ResultsDir) -> TrialFolder:
         return found[0]
     if not found:
         raise UsageError(
-            f"no trial under {root.root} has an id that starts with {prefix!r}; `orch status SWEEP` lists them"
+            f"no trial under {root.root} has an id that starts with {prefix[:200]!r}; `orch status SWEEP` lists them"
         )
     names = ", ".join(folder.path.name for folder in found[:5])
-    raise UsageError(f"{len(found)} trials have an id that starts with {prefix!r}: {names}")
+    raise UsageError(f"{len(found)} trials have an id that starts with {prefix[:200]!r}: {names}")
 
 
 def _counts_text(states: dict[str, int]) -> str:

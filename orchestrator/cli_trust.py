@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli_options import json_option, results_option
+from orchestrator.cli_options import WrittenPath, json_option, results_option
 
 
 @click.command()
@@ -44,7 +44,7 @@ from orchestrator.cli_options import json_option, results_option
 @click.option("--address", metavar="ADDRESS", help="A Ray cluster, with --executor ray_tune.")
 @click.option(
     "--scratch",
-    type=click.Path(path_type=Path),
+    type=WrittenPath(),
     metavar="DIR",
     help="Where to train; on a cluster, a folder that every node sees. The system's folder by default.",
 )

@@ -49,6 +49,9 @@ class SpecProblem:
     """What is allowed, the nearest name, or what to do next."""
 
 
+MAX_PROBLEMS_SHOWN = 50
+
+
 class SpecError(OrchestratorError):
     """All problems of one file at once, each with file:line:column, the source line and a caret."""
 
@@ -58,7 +61,11 @@ class SpecError(OrchestratorError):
         self.path = path
         self.problems = sorted(problems, key=lambda p: (p.line or 0, p.column or 0))
         self.source = source
-        super().__init__("\n".join(self._render(problem) for problem in self.problems))
+        self._source_lines = source.splitlines()
+        shown = [self._render(problem) for problem in self.problems[:MAX_PROBLEMS_SHOWN]]
+        num_more = len(self.problems) - len(shown)
+        shown += [f"{path}: and {num_more:,} more problems; mend these first"] if num_more else []
+        super().__init__("\n".join(shown))
 
     def _render(self, problem: SpecProblem) -> str:
         if problem.line is None:
@@ -70,10 +77,9 @@ class SpecError(OrchestratorError):
         return "\n".join(lines)
 
     def _excerpt(self, problem: SpecProblem) -> list[str]:
-        source_lines = self.source.splitlines()
-        if problem.line is None or not 1 <= problem.line <= len(source_lines):
+        if problem.line is None or not 1 <= problem.line <= len(self._source_lines):
             return []
-        text = source_lines[problem.line - 1].replace("\t", " ")
+        text = self._source_lines[problem.line - 1].replace("\t", " ")
         column = max(1, problem.column or 1)
         return [f"    {text[:160]}", "    " + " " * (min(column, 160) - 1) + "^"]
 

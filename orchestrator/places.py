@@ -26,8 +26,11 @@ def results_root(text: str) -> Path:
         NotReadyError: the library for such a URL is not installed.
     """
     if "://" not in text:
-        return Path(text)
-    parts = urlsplit(text)
+        return path_from(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise UsageError(f"{text[:200]!r} is no results root: {error}; write s3://BUCKET/PREFIX") from error
     if parts.scheme == "file":
         return Path(parts.path)
     if parts.scheme not in SCHEMES:
@@ -44,6 +47,17 @@ def results_root(text: str) -> Path:
 
     # A listing that is remembered would hide what other processes write.
     return cast(Path, ObjectPath(text.rstrip("/"), use_listings_cache=False))
+
+
+def path_from(text: str) -> Path:
+    """The path that a person wrote.
+
+    Raises:
+        UsageError: it holds a character that no path has.
+    """
+    if "\0" in text or text != text.encode(errors="replace").decode():
+        raise UsageError(f"{text[:200]!r} is no path: it holds a character that no path has")
+    return Path(text)
 
 
 def is_local(path: Path) -> bool:

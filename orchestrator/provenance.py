@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from orchestrator import __version__
-from orchestrator.redact import redact_argument
+from orchestrator.redact import redact_words
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "optuna", "ray", "mlflow", "scikit-learn", "pyarrow")
 FINGERPRINTED_PACKAGES = ("torch", "timm")
@@ -65,7 +65,7 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
     words = list(sys.argv if arguments is None else arguments)
     if words:
         words[0] = Path(words[0]).name
-    return shlex.join(redact_argument(word) for word in words)
+    return shlex.join(redact_words(words))
 
 
 def host() -> str:

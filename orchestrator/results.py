@@ -277,7 +277,7 @@ class ResultsDir:
             UsageError: the name could leave the root.
         """
         if not is_sweep_name(name):
-            raise UsageError(f"{name!r} is no sweep name: {SWEEP_NAME_RULE}")
+            raise UsageError(f"{name[:200]!r} is no sweep name: {SWEEP_NAME_RULE}")
         return SweepFolder(self.root / "sweeps" / name)
 
     def sweeps(self) -> list[str]:

@@ -12,8 +12,11 @@ from orchestrator.grids.spec_writer import dump_spec
 from orchestrator.grids.strict_yaml import MAX_BYTES, TOO_LARGE, compose
 from orchestrator.grids.sweep_spec import Axis, MatchParams, Resources, SweepSpec, Tracking
 from orchestrator.grids.tune_checks import check_tune
+from orchestrator.redact import REDACTED, redact_text
 
 __all__ = ["Axis", "MatchParams", "Resources", "SweepSpec", "Tracking", "dump_spec", "load_spec", "loads_spec"]
+
+SECRET_HINT = "a spec is copied beside its results; put the secret into the environment of whatever needs it"
 
 
 def load_spec(path: Path) -> SweepSpec:
@@ -32,6 +35,7 @@ def loads_spec(text: str, path: str = "<text>") -> SweepSpec:
         SpecError: something in it is wrong; all problems at once.
     """
     text = text.removeprefix("\ufeff")
+    _refuse_secrets(text, path)
     findings = Findings(compose(text, path))
     findings.problems.extend(findings.document.problems)
     spec = read_spec(findings, path=path, source=text)
@@ -42,12 +46,30 @@ def loads_spec(text: str, path: str = "<text>") -> SweepSpec:
     return spec
 
 
+def _refuse_secrets(text: str, path: str) -> None:
+    """A spec is copied beside its results, for whoever reads them.
+
+    Raises:
+        SpecError: a password or the user part of a URL stands in it; the message shows where, and not what.
+    """
+    if len(text) > MAX_BYTES:
+        return
+    pairs = zip(text.splitlines(), redact_text(text, {}).splitlines(), strict=False)
+    problems = [
+        SpecProblem("this looks like a secret", number, clean.index(REDACTED) + 1, SECRET_HINT)
+        for number, (line, clean) in enumerate(pairs, 1)
+        if line != clean
+    ]
+    if problems:
+        raise SpecError(path, problems, redact_text(text, {}))
+
+
 def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SpecError(str(path), [_unreadable(path, error)]) from error
+        raise SpecError(str(path)[:200], [_unreadable(path, error)]) from error
     if b"\0" in content:
         raise SpecError(str(path), [SpecProblem("this is a binary file", hint="a spec is YAML text in UTF-8")])
     if len(content) > MAX_BYTES:
@@ -60,7 +82,7 @@ def _read_text(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> SpecProblem:
-    if path.is_dir():
+    if isinstance(error, IsADirectoryError):
         return SpecProblem("this is a folder", hint="name the YAML file in it")
     if isinstance(error, FileNotFoundError):
         return SpecProblem("there is no such file", hint="'orch init' writes a starter spec")

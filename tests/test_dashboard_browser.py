@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -17,19 +13,10 @@ from orchestrator.results import ResultsDir
 from orchestrator.tuning.dashboard import Addresses
 from orchestrator.tuning.sync import sync
 from orchestrator.views.curves import name_curves
+from tests.browser import BROWSER, dump_page
 from tests.tuning.dashboard_server import served
 from tests.tuning.shown import make_stored_sweep
 from tests.tuning.sweep_files import make_index
-
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--window-size=1400,1400"),
-    *("--virtual-time-budget=30000", "--run-all-compositor-stages-before-draw"),  # charts are drawn when they are seen
-)
 
 DEPTHS = (2, 4, 8)
 MEANS = {"self": (0.25, 0.5, 0.375), "reattention": (0.3125, 0.5625, 0.75)}
@@ -54,13 +41,9 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
 
 def page(url: str, *expected: str) -> str:
     """The page at `url` once its scripts have run; opened again where a slow machine showed less than expected."""
-    assert BROWSER is not None
     shown = ""
     for _ in range(3):
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-            command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        shown = html.unescape(done.stdout)
+        shown = dump_page(url)
         if all(text in shown for text in expected):
             break
     return shown

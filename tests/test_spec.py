@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,44 @@ def test_a_path_below_a_file_is_told_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="the file cannot be read: Not a directory"):
         load_spec(tmp_path / "file" / "sweep.yaml")
+
+
+BOMBS = {
+    "a word of a megabyte": "a" * 999_000,
+    "names without values": "token_" * 160_000,
+    "urls without end": "http://a" * 120_000,
+    "one key again and again": "a: 1\n" * 19_000,
+    "merge keys": "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 27)),
+    "an alias of itself": "a: &a [*a, *a]\n",
+    "tags": "a: !!python/object/apply:os.system [ls]\n" * 5_000,
+    "deep flow": "[" * 900_000,
+    "deep blocks": "".join(f"{' ' * n}- \n" for n in range(1_300)),
+    "tabs": "axes:\n" + "\t- 1\n" * 100_000,
+    "control characters": "\x07" * 100_000,
+    "a byte order mark in the middle": "a: 1\n\ufeffb: 2\n\ufeff" * 1_000,
+    "many documents": "---\na: 1\n" * 50_000,
+    "a number of a million digits": "seeds: " + "1" * 900_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_hostile_text_costs_no_more_than_an_honest_one(name: str) -> None:
+    started = time.process_time()
+    with pytest.raises(SpecError) as caught:
+        loads_spec(BOMBS[name])
+    assert time.process_time() - started < 5
+    assert len(str(caught.value)) < 100_000
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"# comment\n"])
+def test_a_file_of_a_hundred_megabytes_is_refused_unread(tmp_path: Path, filling: bytes) -> None:
+    path = tmp_path / "large.yaml"
+    with path.open("wb") as file:
+        file.write(filling * 200_000)
+        file.truncate(100_000_000)
+    tracemalloc.start()
+    with pytest.raises(SpecError, match=r"binary|larger than 1,000,000 bytes"):
+        load_spec(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000

@@ -184,13 +184,17 @@ class _Builder:
                 line, column = _place(places[key])
                 where = f"it already stands in line {line}, column {column}"
                 self.refuse(event, f"duplicate key {key!r}", f"{where}; keep one of the two")
-                mark, num_problems = dict(self.marks), len(self.problems)
-                self.node(next(self.stream), (*path, key), event)
-                self.marks, self.problems = mark, self.problems[:num_problems]
+                self.skip(next(self.stream), (*path, key))
                 continue
             places[key] = event
             content[key] = self.node(next(self.stream), (*path, key), event)
         return content
+
+    def skip(self, event: events.Event, path: YamlPath) -> None:
+        """Read past a node; it counts against the limits, and its places and problems are forgotten."""
+        other = _Builder(self.stream, num_nodes=self.num_nodes)
+        other.node(event, path, None)
+        self.num_nodes = other.num_nodes
 
     def key(self, event: events.Event) -> str:
         if not isinstance(event, events.ScalarEvent):

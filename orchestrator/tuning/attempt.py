@@ -31,6 +31,7 @@ from orchestrator.errors import (
 )
 from orchestrator.lease import Lease, RunWatch, create, wait_until_free
 from orchestrator.record import Attempt, EpochMetrics, State, TrialRecord
+from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
 from orchestrator.training.device import device_name, pick_device
@@ -165,11 +166,12 @@ def _attempt(
         raise
     except (ResultsError, UnreachableError) as error:
         with suppress(OrchestratorError):
-            end("STOPPED", str(error))
+            end("STOPPED", redact_text(str(error)))
         raise
     except Exception as error:  # whatever a model or a user's own code raises is this trial's outcome
-        message = str(error) if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"
-        end("FAIL", message, traceback.format_exc())
+        kind = "" if isinstance(error, OrchestratorError) else f"{type(error).__name__}: "
+        message = redact_text(f"{kind}{error}")
+        end("FAIL", message, redact_text(traceback.format_exc()))
         return TrialEnded(trial.trial_id, State.FAIL, error=message)
     return TrialEnded(trial.trial_id, record.state, record)
 

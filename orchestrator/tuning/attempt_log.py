@@ -15,6 +15,7 @@ from pathlib import Path
 from orchestrator import durable
 from orchestrator.errors import NotReadyError, ResultsError
 from orchestrator.places import is_local
+from orchestrator.redact import redact_text
 
 SECONDS_BETWEEN_PUTS = 10.0
 
@@ -29,7 +30,7 @@ def logging_to(path: Path) -> Iterator[None]:
         ResultsError: the folder of the log cannot be made.
     """
     handler = _open(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -49,6 +50,11 @@ def _open(path: Path) -> logging.Handler:
         return _Appending(path)
     except OSError as error:
         raise ResultsError(f"cannot write {path}: {error.strerror}") from error
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(super().format(record))
 
 
 class _Appending(logging.FileHandler):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator import durable
 from orchestrator.durable import sha256
 from orchestrator.errors import ResultsError
 from orchestrator.record import SweepIndex, SweepMember, TrialRecord
@@ -105,7 +106,7 @@ class SweepWriter:
         if is_last:
             self._remove_doubles()
             self._log_figures()
-            self._results.sweep(self._index.name).mlflow_behind_file.unlink(missing_ok=True)
+            durable.remove_file(self._results.sweep(self._index.name).mlflow_behind_file)
 
     def grow(self, index: SweepIndex) -> None:
         """Take in a newer index; runs of trials that it no longer has go when the sweep is opened next."""

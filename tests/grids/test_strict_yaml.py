@@ -167,7 +167,7 @@ def merge_key_bomb() -> str:
 def test_a_merge_key_bomb_is_refused_at_once() -> None:
     start = time.process_time()
     found = messages(merge_key_bomb())
-    assert time.process_time() - start < 0.2
+    assert time.process_time() - start < 1
     assert "1:5: anchor &a0" in found
 
 
@@ -175,4 +175,4 @@ def test_an_alias_bomb_is_refused_at_once() -> None:
     lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 27))]
     start = time.process_time()
     assert "2:10: alias *a0" in messages("\n".join(lines))
-    assert time.process_time() - start < 0.2
+    assert time.process_time() - start < 1

@@ -11,8 +11,8 @@ from orchestrator.tuning.mounts import MOUNTS, filesystem_of, sqlite_warning
 TABLE = """\
 /dev/sda1 / ext4 rw,relatime 0 0
 proc /proc proc rw 0 0
-filer:/home /home nfs4 rw,vers=4.2 0 0
-/dev/sdb1 /home/ann/scratch xfs rw 0 0
+filer:/shared /shared nfs4 rw,vers=4.2 0 0
+/dev/sdb1 /shared/ann/scratch xfs rw 0 0
 10.0.0.1@tcp:/fs /work\\040space lustre rw 0 0
 torn
 """
@@ -29,11 +29,11 @@ def mounts(tmp_path: Path) -> Path:
     ("path", "kind"),
     [
         ("/var/lib/results", "ext4"),
-        ("/home/ann/results/mlflow.db", "nfs4"),
-        ("/home/ann/scratch/results", "xfs"),
-        ("/homeless", "ext4"),
+        ("/shared/ann/results/mlflow.db", "nfs4"),
+        ("/shared/ann/scratch/results", "xfs"),
+        ("/sharedness", "ext4"),
         ("/work space/results", "lustre"),
-        ("/home/ann/scratch/../results", "nfs4"),
+        ("/shared/ann/scratch/../results", "nfs4"),
     ],
 )
 def test_the_innermost_mount_decides(mounts: Path, path: str, kind: str) -> None:
@@ -42,7 +42,7 @@ def test_the_innermost_mount_decides(mounts: Path, path: str, kind: str) -> None
 
 def test_only_a_shared_file_system_is_warned_of(mounts: Path) -> None:
     assert sqlite_warning(Path("/var/results/mlflow.db"), mounts) is None
-    for place, kind in (("/home/ann", "nfs4"), ("/work space", "lustre")):
+    for place, kind in (("/shared/ann", "nfs4"), ("/work space", "lustre")):
         text = sqlite_warning(Path(place) / "mlflow.db", mounts)
         assert text is not None
         assert kind in text
