@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from orchestrator import local_files, object_files
-from orchestrator.errors import LockedError, ResultsError
+from orchestrator.errors import LockedError, NewerFileError, ResultsError
 from orchestrator.local_files import MANIFEST, TEMPORARY_PREFIX
 from orchestrator.places import is_local
 
@@ -111,6 +111,20 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     with _as_results_error("read", path):
         text = path.read_bytes()
     return unseal_json(path, text)
+
+
+def read_document(path: Path, schema: int) -> dict[str, Any]:
+    """`read_sealed_json` of what was written under `schema` or an earlier one.
+
+    Raises:
+        ResultsError: the file is missing, cut short or altered; the message names it.
+        NewerFileError: it has a higher schema.
+    """
+    content = read_sealed_json(path)
+    found = content.get("schema", 0)
+    if found > schema:
+        raise NewerFileError(path, found, schema)
+    return content
 
 
 def unseal_json(path: Path, text: bytes) -> dict[str, Any]:

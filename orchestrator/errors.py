@@ -6,6 +6,7 @@
     ├── NotReadyError        3   the machine is not ready
     │   ├── DataError            3   a dataset is missing or broken
     │   ├── ResultsError         3   the results folder cannot be read or written
+    │   ├── NewerFileError       3   a later version of orch wrote a file of the results folder
     │   ├── UnreachableError     3   the object store of a results root does not answer
     │   └── ClusterError         3   Ray does not start or answer
     ├── LockedError              4   another run holds the sweep
@@ -96,6 +97,19 @@ class DataError(NotReadyError):
 
 class ResultsError(NotReadyError):
     """The results folder cannot be read or written, or a file in it is damaged."""
+
+
+class NewerFileError(NotReadyError):
+    """A file of the results folder was written by a later version of orch.
+
+    No `ResultsError`, because what is damaged is made again and this must not be: it is the later version's.
+    """
+
+    def __init__(self, path: object, schema: int, known: int) -> None:
+        super().__init__(
+            f"{path} was written by a newer orch (schema {schema}, this one reads up to {known}); "
+            "update orch to read it: pip install -U depth-orchestrator"
+        )
 
 
 class UnreachableError(NotReadyError):

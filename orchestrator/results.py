@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.durable import read_sealed_json
+from orchestrator.durable import read_document
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 from orchestrator.lease import claim_file, is_held, newest_number, parse_claim
 from orchestrator.places import local_side
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
+from orchestrator.tuned import SCHEMA as TUNED_SCHEMA
 from orchestrator.tuned import TunedSweep
 
 FINAL = "final"
@@ -82,11 +83,15 @@ class TrialFolder:
         return newest_number(self.attempts)
 
     def read_attempts(self) -> list[Attempt]:
-        """Attempts in order; a damaged one is left out, because it says nothing about the numbers."""
+        """Attempts in order; a damaged one is left out, because it says nothing about the numbers.
+
+        Raises:
+            NewerFileError: a newer version wrote one.
+        """
         found = []
         for number in range(1, self.num_attempts() + 1):
             try:
-                found.append(parse_claim(read_sealed_json(self.attempt_file(number)), Attempt))
+                found.append(parse_claim(read_document(self.attempt_file(number), SCHEMA), Attempt))
             except (ResultsError, TypeError):
                 continue
         return found
@@ -103,14 +108,13 @@ class TrialFolder:
         """The record, or None for a trial that has not finished.
 
         Raises:
-            ResultsError: the file is damaged or written by a newer version; the message names it.
+            ResultsError: the file is damaged; the message names it.
+            NewerFileError: a newer version wrote it.
         """
         path = self.record_file
         if not path.exists():
             return None
-        content = read_sealed_json(path)
-        if content.get("schema", 0) > SCHEMA:
-            raise ResultsError(f"{path} was written by a newer orch; update to read it")
+        content = read_document(path, SCHEMA)
         try:
             return TrialRecord.from_json(content)
         except (TypeError, KeyError, ValueError) as error:
@@ -201,11 +205,12 @@ class SweepFolder:
         """What was searched, None for a sweep that was not.
 
         Raises:
-            ResultsError: the file is damaged or written by a newer version.
+            ResultsError: the file is damaged.
+            NewerFileError: a newer version wrote it.
         """
         if not self.tuned_file.exists():
             return None
-        content = read_sealed_json(self.tuned_file)
+        content = read_document(self.tuned_file, TUNED_SCHEMA)
         try:
             return TunedSweep.from_json(content)
         except (TypeError, KeyError, ValueError) as error:
@@ -216,8 +221,9 @@ class SweepFolder:
 
         Raises:
             ResultsError: the file is missing or damaged.
+            NewerFileError: a newer version wrote it.
         """
-        content = read_sealed_json(self.trials_file)
+        content = read_document(self.trials_file, SCHEMA)
         try:
             return SweepIndex.from_json(content)
         except (TypeError, KeyError) as error:

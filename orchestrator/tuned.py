@@ -116,9 +116,7 @@ class TunedSweep:
         """The searches that `dataclasses.asdict` made.
 
         Raises:
-            TypeError, KeyError, ValueError: a field is missing or unknown, or a newer version wrote it.
+            TypeError, KeyError, ValueError: a field is missing or unknown.
         """
-        if content["schema"] > SCHEMA:
-            raise ValueError("it was written by a newer orch; update to read it")
         cells = tuple(TunedCell.from_json(cell) for cell in content["cells"])
         return cls(**{**content, "seeds": tuple(content["seeds"]), "cells": cells})

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from orchestrator import durable, lease
-from orchestrator.errors import ResultsError, UsageError
+from orchestrator.errors import NewerFileError, ResultsError, UsageError
 from orchestrator.record import Attempt, EpochMetrics, Provenance, State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Trial
@@ -54,7 +54,7 @@ def test_equal_numbers_ignore_where_and_when(tiny_trial: Trial) -> None:
 
 def test_a_record_of_a_newer_version_is_refused_with_advice(folder: TrialFolder, tiny_trial: Trial) -> None:
     durable.write_sealed_json(folder.record_file, dataclasses.asdict(record_of(tiny_trial, schema=99)))
-    with pytest.raises(ResultsError, match="newer orch"):
+    with pytest.raises(NewerFileError, match=r"newer orch \(schema 99, this one reads up to 1\); update"):
         folder.read_record()
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from orchestrator import durable
-from orchestrator.errors import ResultsError
+from orchestrator.errors import NewerFileError, ResultsError
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.tuned import SCHEMA, Choice, Proposal, TunedCell, TunedSweep
@@ -47,9 +47,16 @@ def test_it_is_read_where_a_run_left_it(results: ResultsDir) -> None:
     assert folder.read_tuned() == SWEEP
 
 
-@pytest.mark.parametrize("changes", [{"schema": SCHEMA + 1}, {"cells": [{}]}, {"more": 1}])
+@pytest.mark.parametrize("changes", [{"cells": [{}]}, {"more": 1}])
 def test_what_this_version_cannot_read_is_refused_by_name(results: ResultsDir, changes: dict) -> None:
     folder = results.sweep("s")
     durable.write_sealed_json(folder.tuned_file, {**asdict(SWEEP), **changes})
     with pytest.raises(ResultsError, match=r"tuned\.json does not say what was tuned"):
+        folder.read_tuned()
+
+
+def test_what_a_newer_version_wrote_is_refused_with_advice(results: ResultsDir) -> None:
+    folder = results.sweep("s")
+    durable.write_sealed_json(folder.tuned_file, {**asdict(SWEEP), "schema": SCHEMA + 1})
+    with pytest.raises(NewerFileError, match=r"tuned\.json was written by a newer orch"):
         folder.read_tuned()

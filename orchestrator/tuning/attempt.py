@@ -120,7 +120,7 @@ def _run_watch(settings: RunSettings) -> RunWatch | None:
 def _finished_record(folder: TrialFolder) -> TrialRecord | None:
     try:
         return folder.read_record()
-    except OrchestratorError as error:
+    except ResultsError as error:
         log.warning("%s; the trial is trained again", error)
         return None
 

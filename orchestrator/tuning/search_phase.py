@@ -156,7 +156,7 @@ def _write_tuned(results: ResultsDir, spec: SweepSpec, searches: Mapping[str, Ce
 def _write_if_changed(path: Path, content: dict[str, Any]) -> None:
     """What a damaged file said is made of other files, and is written anew."""
     try:
-        is_same = path.exists() and durable.read_sealed_json(path) == content
+        is_same = path.exists() and durable.read_document(path, content["schema"]) == content
     except ResultsError:
         is_same = False
     if not is_same:
