@@ -116,6 +116,7 @@ def create(folder: Path, number: int, what: str, make: MakeClaim[C]) -> Lease[C]
     )
     if not durable.create_sealed_json(claim_file(folder, number), dataclasses.asdict(claim)):
         return None
+    durable.remove_leftovers(folder)
     return Lease(folder, claim, what)
 
 

@@ -101,7 +101,8 @@ def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: 
 
     make = partial(Run, command=options.command, executor=options.executor)
     with lease.hold(folder.runs, f"sweep {spec.name!r}", Run, make, on_wait) as held:
-        durable.remove_leftovers(folder.path)
+        for place in (folder.path, folder.specs):
+            durable.remove_leftovers(place)
         yield held.claim.number
 
 
