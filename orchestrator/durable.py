@@ -24,6 +24,8 @@ from orchestrator.places import is_local
 
 __all__ = ["MANIFEST", "TEMPORARY_PREFIX"]
 
+LINE_DIGITS = 16
+
 
 class _Files(Protocol):
     """What a kind of place can do; both modules do."""
@@ -139,6 +141,26 @@ def unseal_json(path: Path, text: bytes) -> dict[str, Any]:
         raise ResultsError(f"{path} is damaged: it is not complete JSON") from error
     if not isinstance(content, dict) or content.pop("sha256", None) != _checksum_of(content):
         raise ResultsError(f"{path} is damaged: its checksum does not match its content")
+    return content
+
+
+def seal_line(content: Mapping[str, Any]) -> str:
+    """One line of JSON with a checksum of the content; `unseal_line` verifies it."""
+    return json.dumps({**content, "sha256": _checksum_of(content)[:LINE_DIGITS]}, allow_nan=False)
+
+
+def unseal_line(line: str) -> dict[str, Any]:
+    """What `seal_line` was given; a line without a checksum, as an earlier version wrote it, is taken as it is.
+
+    Raises:
+        ValueError: the line is cut short or altered.
+    """
+    content = json.loads(line)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    sealed = content.pop("sha256", None)
+    if sealed is not None and sealed != _checksum_of(content)[:LINE_DIGITS]:
+        raise ValueError("its checksum does not match its content")
     return content
 
 

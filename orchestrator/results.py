@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.durable import read_document
+from orchestrator.durable import read_document, unseal_line
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
 from orchestrator.lease import claim_file, is_held, newest_number, parse_claim
 from orchestrator.places import local_side
 from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
+from orchestrator.trial import digest
 from orchestrator.tuned import SCHEMA as TUNED_SCHEMA
 from orchestrator.tuned import TunedSweep
 
@@ -97,12 +98,12 @@ class TrialFolder:
         return found
 
     def read_trial(self) -> dict[str, Any] | None:
-        """What was asked (`Trial.canonical`), or None where it cannot be read."""
+        """What was asked (`Trial.canonical`), None where that cannot be read or is of another trial."""
         try:
             content = json.loads(self.trial_file.read_bytes())
         except (OSError, ValueError):
             return None
-        return content if isinstance(content, dict) else None
+        return content if isinstance(content, dict) and digest(content) == self.path.name else None
 
     def read_record(self) -> TrialRecord | None:
         """The record, or None for a trial that has not finished.
@@ -129,7 +130,7 @@ class TrialFolder:
         rows = []
         for number, line in enumerate(lines, 1):
             try:
-                rows.append(EpochMetrics(**json.loads(line)))
+                rows.append(EpochMetrics(**unseal_line(line)))
             except (ValueError, TypeError) as error:
                 raise ResultsError(f"{self.metrics_file}:{number} is damaged: {error}") from error
         return rows

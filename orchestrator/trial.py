@@ -31,7 +31,7 @@ class Trial:
     @cached_property
     def trial_id(self) -> str:
         """16 hex digits; equal for two trials exactly when every hashed field is."""
-        return _digest(
+        return digest(
             f'{{"data":{self.data.hashed_text},"model":{self.model.hashed_text},"protocol":{self.protocol},'
             f'"seed":{self.seed},"train":{self.train.hashed_text}}}'
         )
@@ -41,14 +41,14 @@ class Trial:
         """As `trial_id` without the seed: replicates of one cell share it."""
         content = self.canonical()
         del content["seed"]
-        return _digest(canonical_json(content))
+        return digest(canonical_json(content))
 
     def tuned_cell_id(self, chosen: Collection[str]) -> str:
         """As `cell_id`, but of the fields `chosen` only the names count: the same before and after they are chosen."""
         content = self.canonical()
         del content["seed"]
         kept = {section: _without(content[section], chosen) for section in SECTIONS}
-        return _digest(canonical_json({**content, **kept, "tuned": sorted(chosen)}))
+        return digest(canonical_json({**content, **kept, "tuned": sorted(chosen)}))
 
     def canonical(self) -> dict[str, Any]:
         """The hashed content as plain JSON values."""
@@ -91,5 +91,5 @@ def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -44,6 +44,23 @@ def is_refused_or_unchanged(path: Path) -> bool:
         return str(path) in str(error)
 
 
+def test_every_altered_byte_of_a_sealed_line_is_found() -> None:
+    content = {"epoch": 1, "train_loss": 0.5, "val_acc": None}
+    whole = durable.seal_line(content)
+    assert durable.unseal_line(whole) == content
+    for position, letter in enumerate(whole):
+        altered = whole[:position] + chr(ord(letter) ^ 0x04) + whole[position + 1 :]
+        try:
+            found = durable.unseal_line(altered)
+        except ValueError:
+            continue
+        assert found == content or found.keys() - content.keys(), f"a change at {position} went through"
+
+
+def test_a_line_that_an_earlier_version_wrote_is_taken_as_it_is() -> None:
+    assert durable.unseal_line('{"epoch": 1}') == {"epoch": 1}
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_cut_document_is_named(tmp_path: Path, share: float) -> None:
     path = tmp_path / "record.json"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import logging
 import time
 import traceback
@@ -279,4 +278,4 @@ def _check_code(start_from: Checkpoint | None, folder: TrialFolder, settings: Ru
 
 
 def _line(row: EpochMetrics) -> str:
-    return json.dumps(dataclasses.asdict(row), allow_nan=False)
+    return durable.seal_line(dataclasses.asdict(row))
