@@ -7,6 +7,7 @@ manifest of checksums.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -25,6 +26,17 @@ from orchestrator.places import is_local
 __all__ = ["MANIFEST", "TEMPORARY_PREFIX"]
 
 LINE_DIGITS = 16
+
+FREE_SPACE = "; free some space there, then run the same command again: every finished step is kept"
+OTHER_FOLDER = "; let this user write there, or name another folder with --results"
+ADVICE = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EROFS: OTHER_FOLDER,
+    errno.EACCES: OTHER_FOLDER,
+    errno.EPERM: OTHER_FOLDER,
+}
+"""What a person does next, by what the system answers."""
 
 
 class _Files(Protocol):
@@ -290,4 +302,5 @@ def _as_results_error(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ResultsError(f"cannot {doing} {path}: {error.strerror or error}") from error
+        advice = ADVICE.get(error.errno or 0, "")
+        raise ResultsError(f"cannot {doing} {path}: {error.strerror or error}{advice}") from error

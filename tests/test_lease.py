@@ -106,10 +106,10 @@ def test_of_many_at_once_one_gets_it(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_of_twenty_processes_one_runs_and_the_rest_name_it(tmp_path: Path) -> None:
+def test_of_twenty_processes_one_runs_and_the_rest_name_it(folder: Path) -> None:
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", STARTER, str(tmp_path / "runs")],
+            [sys.executable, "-c", STARTER, str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from tests.s3_server import new_root, s3_server
 from tests.tuning.sweeps import spec_and_grid
 
 NUM_AT_ONCE = 2
+
+Walk = Generator[Callable[[], int], int, None]
+"""Yields the wait for a child, is sent its exit code."""
 
 
 def reference(results: ResultsDir, scratch: Path, text: str) -> tuple[dict[str, Any], int]:
@@ -32,9 +35,7 @@ def errors(scratch: Path) -> str:
     return "\n".join(path.read_text() for path in scratch.glob("*.error"))
 
 
-def crash_and_resume(
-    results: ResultsDir, expected: dict[str, Any], scratch: Path, text: str, crash_at: int
-) -> Iterator[Callable[[], int]]:
+def crash_and_resume(results: ResultsDir, expected: dict[str, Any], scratch: Path, text: str, crash_at: int) -> Walk:
     """Crash at one write, go on, compare; yields what has to be waited for."""
     output = scratch / f"{crash_at}"
     code = yield in_child(lambda: run_to_end(results, text, crash_at), output)
@@ -54,9 +55,9 @@ def is_finished(folder: Any) -> bool:
     return folder.state() is State.COMPLETE
 
 
-def run_all(steps: deque[Iterator[Callable[[], int]]]) -> None:
+def run_all(steps: deque[Walk]) -> None:
     """Walk through all of `steps`, a few at once."""
-    active: deque[tuple[Any, Callable[[], int]]] = deque()
+    active: deque[tuple[Walk, Callable[[], int]]] = deque()
     while steps or active:
         while steps and len(active) < NUM_AT_ONCE:
             walk = steps.popleft()
