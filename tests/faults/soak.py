@@ -74,7 +74,7 @@ def soak(folder: Path, num_rounds: int, seed: int) -> Tally:
             assert numbers_of(results) == expected, f"{results.root} is not what an untouched run gives"
             tally.num_sweeps += 1
             results = ResultsDir(folder / f"results-{tally.num_sweeps}")
-        print(tally, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{tally}\n")
     return tally
 
 
@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="orch-soak-") as folder:
-        print(soak(Path(folder), options.rounds, options.seed))
+        sys.stdout.write(f"{soak(Path(folder), options.rounds, options.seed)}\n")
 
 
 if __name__ == "__main__":
