@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.configs import canonical_json
 from orchestrator.durable import read_document, unseal_line
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
@@ -103,7 +104,7 @@ class TrialFolder:
             content = json.loads(self.trial_file.read_bytes())
         except (OSError, ValueError):
             return None
-        return content if isinstance(content, dict) and digest(content) == self.path.name else None
+        return content if isinstance(content, dict) and digest(canonical_json(content)) == self.path.name else None
 
     def read_record(self) -> TrialRecord | None:
         """The record, or None for a trial that has not finished.

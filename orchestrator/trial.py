@@ -92,4 +92,5 @@ def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 
 def digest(text: str) -> str:
+    """16 hex digits of `canonical_json`, which is what a trial is named for."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

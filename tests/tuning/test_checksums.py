@@ -71,7 +71,11 @@ def test_lost_and_changed_metric_rows_are_found(folder: TrialFolder) -> None:
     lines = folder.metrics_file.read_text().splitlines()
     folder.metrics_file.write_text(lines[0] + "\n")
     assert "has not the 2 epochs" in problem(folder)
-    folder.metrics_file.write_text(f"{lines[0]}\n" + json.dumps({**json.loads(lines[1]), "val_acc": 0.99}) + "\n")
+    other = {**json.loads(lines[1]), "val_acc": 0.99}
+    folder.metrics_file.write_text(f"{lines[0]}\n{json.dumps(other)}\n")
+    assert "its checksum does not match" in problem(folder)
+    del other["sha256"]
+    folder.metrics_file.write_text(f"{lines[0]}\n{durable.seal_line(other)}\n")
     assert "last row" in problem(folder)
     folder.metrics_file.write_text("{}\n{}\n")
     assert "is damaged" in problem(folder)
