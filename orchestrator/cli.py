@@ -100,7 +100,7 @@ def resume(sweep: str, **options: Any) -> int:
 @json_option
 def status(sweep: str | None, results: Path, as_json: bool) -> None:
     """Show where SWEEP stands, or all sweeps."""
-    from orchestrator.cli_show import show_status
+    from orchestrator.cli_status import show_status
 
     show_status(sweep, results, as_json)
 

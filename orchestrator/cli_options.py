@@ -69,6 +69,7 @@ def run_options(function: F) -> F:
             click.option("--retry-failed", is_flag=True, help="Train trials again that failed."),
             click.option("--retrain-changed", is_flag=True, help="Replace finished trials that other code trained."),
             click.option("--allow-code-change", is_flag=True, help="Go on inside half-trained trials with this code."),
+            click.option("--keep-going", is_flag=True, help="Train on though trials fail with the same traceback."),
             click.option("--yes", is_flag=True, help="Start a very large grid without asking."),
             results_option,
             json_option,

@@ -90,8 +90,9 @@ def _run(
 def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) -> int:
     if as_json:
         content = {key: value for key, value in dataclasses.asdict(summary).items() if key != "stopped_by"}
-        if summary.search is None:
-            del content["search"]
+        for name in ("search", "given_up"):
+            if content[name] is None:
+                del content[name]
         click.echo(json.dumps({"event": "summary", **content}))
     parts = [f"{summary.num_finished} of {summary.num_trials} trials finished"]
     parts += [f"{summary.num_reused} of them before this run"] if summary.num_reused else []
@@ -104,6 +105,8 @@ def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) ->
     where = "" if results.root == Path("results") else f" --results {results.root}"
     if summary.stopped_by is not None:
         raise StoppedError(f"stopped; everything is saved, go on with: {again}", summary.stopped_by)
+    if summary.given_up is not None:
+        click.echo(f"error: {summary.given_up}", err=True)
     if summary.num_failed or (summary.search is not None and summary.search.num_failed):
         click.echo(
             f"see why with: orch status {summary.sweep}{where}; try again with: {again} --retry-failed", err=True

@@ -51,6 +51,15 @@ def code_fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
+def source_hashes() -> Mapping[str, str]:
+    """16 hex digits a source file of `models/` and `training/`, by its path in the package."""
+    package = Path(__file__).parent
+    files = [path for room in FINGERPRINTED_ROOMS for path in sorted((package / room).rglob("*.py"))]
+    hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
+    return {path.relative_to(package).as_posix(): digest for path, digest in hashes.items()}
+
+
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """Commit of the working tree around `folder`, and whether tracked files differ from it; None outside one."""
     commit = _git(folder, "rev-parse", "HEAD")

@@ -15,6 +15,10 @@ SCHEMA = 1
 """Version of the files below; raised when a reader of the old ones would misread the new."""
 
 
+LOST = "LOST"
+"""Outcome of an attempt that ended without one for its trial, and could say so."""
+
+
 class State(StrEnum):
     """Where a trial stands. A value, once on disk, is never removed from this list."""
 
@@ -173,7 +177,10 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt(Claim):
-    """One start of a trial; `attempts/<n>.json`. Outcomes: COMPLETE, DIVERGED, PRUNED, STOPPED or FAIL."""
+    """One start of a trial; `attempts/<n>.json`.
+
+    Outcomes: COMPLETE, DIVERGED, PRUNED, STOPPED, FAIL, or LOST where its process ended without one for the trial.
+    """
 
     device: str
     code_fingerprint: str
@@ -184,9 +191,18 @@ class Attempt(Claim):
     """Name of the checkpoint it went on from."""
     wall_time_s: float | None = None
     failure: str | None = None
-    """The kind of a failure."""
+    """The kind of a failure, a `failure.FailureKind`."""
     traceback: str | None = None
+    data_fingerprint: str | None = None
+    """Hash of the dataset's content."""
+    micro_batch_size: int | None = None
+    """Images at a time where memory ran out for what was asked; else None."""
+    deviations: tuple[str, ...] = ()
+    """As in the record, of this attempt and of those it went on from."""
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "deviations", tuple(self.deviations))  # JSON has lists only
 
 
 @dataclass(frozen=True, kw_only=True)

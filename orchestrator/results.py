@@ -80,6 +80,10 @@ class TrialFolder:
     def log_file(self, number: int) -> Path:
         return self.attempts / f"{number}.log"
 
+    def stack_file(self, number: int) -> Path:
+        """Where every thread of a hung attempt stood."""
+        return self.attempts / f"{number}.stack"
+
     def num_attempts(self) -> int:
         """Highest attempt number on disk, 0 for a trial that never started."""
         return newest_number(self.attempts)
@@ -268,6 +272,10 @@ class ResultsDir:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    def code_file(self, fingerprint: str) -> Path:
+        """A hash of each source file behind a code fingerprint, so that a later difference can name files."""
+        return self.root / "code" / f"{fingerprint}.json"
 
     def trial(self, trial_id: str) -> TrialFolder:
         return TrialFolder(self.root / "trials" / trial_id)

@@ -140,6 +140,27 @@ def test_status_logs_and_resume_work_from_the_folder_alone(folder: Path, capsys:
     assert run("status", "results:tiny", "--results", "elsewhere") == 0
 
 
+def test_one_error_of_three_trials_stops_the_run_and_status_says_what_is_next(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.training.objective import Objective
+
+    monkeypatch.setattr(Objective, "__call__", lambda *_: {}["no head"])
+    assert train_serially("--json") == 1
+    captured = capsys.readouterr()
+    summary = last_json(captured.out)
+    assert (summary["num_failed"], summary["num_unfinished"]) == (3, 1)
+    assert summary["given_up"].startswith("the same error ended 3 trials (")
+    assert "error: the same error ended 3 trials" in captured.err
+    assert run("status", "tiny") == 0
+    assert "own code: KeyError: 'no head' [next: mend it, then" in capsys.readouterr().out
+    assert run("status", "tiny", "--json") == 0
+    failures = [trial["failure"] for trial in json.loads(capsys.readouterr().out)["trials"]]
+    assert sorted(map(str, failures)) == ["None", "own_code", "own_code", "own_code"]
+    assert train_serially("--json", "--retry-failed", "--keep-going") == 1
+    assert last_json(capsys.readouterr().out)["num_failed"] == 4
+
+
 def test_a_diverged_trial_is_an_outcome_that_is_not_tried_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from orchestrator.configs import TrainConfig
 from orchestrator.seeding import stream_seed
+from orchestrator.training.beats import beating
 from orchestrator.training.data import Dataset, Split
 from orchestrator.training.images import PixelImages
 from orchestrator.training.loading import Batch, ImageReader, read_batches
@@ -30,6 +31,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return max(1, num_images // batch_size)
 
 
+@beating
 def train_batches(
     dataset: Dataset,
     trial: Trial,
@@ -64,6 +66,7 @@ def train_batches(
     return read_batches(reader, epoch, rows, num_workers)
 
 
+@beating
 def eval_batches(
     split: Split,
     dataset: Dataset,

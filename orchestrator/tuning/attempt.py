@@ -10,7 +10,6 @@ import dataclasses
 import io
 import logging
 import time
-import traceback
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 
 from orchestrator import durable, provenance
 from orchestrator.errors import (
-    ChangedCodeError,
+    DeviceLostError,
     DivergedError,
     OrchestratorError,
     ResultsError,
@@ -28,18 +27,23 @@ from orchestrator.errors import (
     SupersededError,
     UnreachableError,
 )
+from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease, RunWatch, create, wait_until_free
-from orchestrator.record import Attempt, EpochMetrics, State, TrialRecord
+from orchestrator.record import LOST, Attempt, EpochMetrics, State, TrialRecord
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
-from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
+from orchestrator.training.checkpoint import CheckpointStore
 from orchestrator.training.device import device_name, pick_device
 from orchestrator.training.loop import Outcome, Settings, train
 from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
 from orchestrator.trial import Trial
 from orchestrator.tuning.attempt_log import logging_to
+from orchestrator.tuning.attempt_start import Start, begin, mark_halved
 from orchestrator.tuning.events import RunSettings, TrialEnded, run_name
-from orchestrator.tuning.pruning import PrunedError, check_goes_on
+from orchestrator.tuning.failures import describe_failure, told_traceback
+from orchestrator.tuning.fitting import train_that_fits
+from orchestrator.tuning.heartbeat import Heartbeat, watched_attempt
+from orchestrator.tuning.pruning import PrunedError, PruneRule, check_goes_on
 from orchestrator.tuning.stop_file import stop_check
 from orchestrator.tuning.trial_record import complete_record, ended_record
 
@@ -133,18 +137,19 @@ def _attempt(
 ) -> Generator[EpochMetrics, None, TrialEnded]:
     began = time.monotonic()
 
-    def end(outcome: str, error: str | None = None, trace: str | None = None) -> None:
+    def end(outcome: str, error: str | None = None, **more: str | None) -> None:
         log.info("%s %s", outcome, error or "")
         with suppress(SupersededError):
-            lease.end(outcome, error=error, traceback=trace, wall_time_s=time.monotonic() - began)
+            lease.end(outcome, error=error, wall_time_s=time.monotonic() - began, **more)
 
     try:
         store = CheckpointStore(folder.checkpoints, lease.check)
-        start_from = _begin(trial, folder, lease, store)
-        _check_code(start_from, folder, settings)
-        outcome = yield from _train(trial, folder, settings, store, start_from, should_stop, lease)
-        record = complete_record(trial, lease.claim, settings, outcome, _stack_probes(folder, lease))
-        _commit(folder, store, record, outcome, lease)
+        hang_minutes = settings.resources_of(trial).hang_minutes
+        start = begin(trial, settings, lease, store)
+        with watched_attempt(folder, lease.claim.number, hang_minutes, end) as heart:
+            outcome = yield from _train(trial, folder, settings, store, start, should_stop, lease, heart)
+            record = complete_record(trial, lease.claim, settings, outcome, _stack_probes(folder, lease))
+            _commit(folder, store, record, outcome, lease)
         end("COMPLETE")
     except (DivergedError, PrunedError) as error:
         rows, spent_s = folder.read_metrics(), time.monotonic() - began
@@ -168,24 +173,15 @@ def _attempt(
             end("STOPPED", redact_text(str(error)))
         raise
     except Exception as error:  # whatever a model or a user's own code raises is this trial's outcome
-        kind = "" if isinstance(error, OrchestratorError) else f"{type(error).__name__}: "
-        message = redact_text(f"{kind}{error}")
-        end("FAIL", message, redact_text(traceback.format_exc()))
-        return TrialEnded(trial.trial_id, State.FAIL, error=message)
+        failed = describe_failure(trial.trial_id, error)
+        is_lost = failed.failure == FailureKind.DEVICE_LOST
+        end(LOST if is_lost else "FAIL", failed.error, failure=failed.failure, traceback=told_traceback(error))
+        if is_lost:
+            raise DeviceLostError(
+                f"trial {trial.trial_id} lost its device: {failed.error}; a new start goes on"
+            ) from error
+        return failed
     return TrialEnded(trial.trial_id, record.state, record)
-
-
-def _begin(trial: Trial, folder: TrialFolder, lease: Lease[Attempt], store: CheckpointStore) -> Checkpoint | None:
-    """Clear what a crash left, write down what is trained; the checkpoint to go on from."""
-    for place in (folder.path, folder.checkpoints, folder.probes):
-        durable.remove_leftovers(place)
-    start_from = store.load_newest()
-    durable.write_json(folder.trial_file, trial.canonical())
-    if start_from is not None:
-        lease.update(started_from=start_from.name)
-    number, device = lease.claim.number, lease.claim.device
-    log.info("trial %s (%s), attempt %d, on %s", trial.trial_id, trial.label, number, device)
-    return start_from
 
 
 def _train(
@@ -193,31 +189,59 @@ def _train(
     folder: TrialFolder,
     settings: RunSettings,
     store: CheckpointStore,
-    start_from: Checkpoint | None,
+    start: Start,
     should_stop: Callable[[], bool],
     lease: Lease[Attempt],
+    heart: Heartbeat,
 ) -> Generator[EpochMetrics, None, Outcome]:
-    """Train, mirroring each row into `metrics.jsonl`; rows come from the checkpoint where one is gone on from."""
-    rows = start_from.progress.rows if start_from else ()
-    lease.check()
-    durable.write_text(folder.metrics_file, "".join(_line(row) + "\n" for row in rows))
-    rule = settings.prune.get(trial.trial_id, {})
-    check_goes_on(rule, rows)
+    """Train, with a smaller micro-batch where memory runs out and that is allowed; a new try takes the newest state."""
     resources = settings.resources_of(trial)
-    run = train(
-        trial,
-        settings=Settings(
-            device=pick_device(resources.gpus),
-            compile=resources.compile,
-            num_loader_workers=max(0, int(resources.cpus) - 1),
-            code_fingerprint=provenance.code_fingerprint(),
-            probe=settings.probe,
-        ),
-        checkpoints=store,
-        probes=ProbeStore(folder.probes, lease.check),
-        start_from=start_from,
-        should_stop=should_stop,
+    loop_settings = Settings(
+        device=pick_device(resources.gpus),
+        compile=resources.compile,
+        num_loader_workers=max(0, int(resources.cpus) - 1),
+        code_fingerprint=provenance.code_fingerprint(),
+        probe=settings.probe,
     )
+    loaded = iter((start.checkpoint,))
+
+    def go_on(asked: Trial) -> Generator[EpochMetrics, None, Outcome]:
+        checkpoint = next(loaded, None) or store.load_newest()
+        rows = checkpoint.progress.rows if checkpoint else ()
+        rule = settings.prune.get(trial.trial_id, {})
+        lease.check()
+        durable.write_text(folder.metrics_file, "".join(_line(row) + "\n" for row in rows))
+        check_goes_on(rule, rows)
+        run = train(
+            asked,
+            settings=loop_settings,
+            checkpoints=store,
+            probes=ProbeStore(folder.probes, lease.check),
+            start_from=checkpoint,
+            should_stop=should_stop,
+        )
+        return (yield from _write_epochs(run, folder, lease, rule, heart))
+
+    return (
+        yield from train_that_fits(
+            trial,
+            go_on,
+            settings=loop_settings,
+            policy=resources.oom,
+            size=start.micro_batch_size,
+            on_halved=lambda size: mark_halved(trial, lease, size),
+        )
+    )
+
+
+def _write_epochs(
+    run: Generator[EpochMetrics, None, Outcome],
+    folder: TrialFolder,
+    lease: Lease[Attempt],
+    rule: PruneRule,
+    heart: Heartbeat,
+) -> Generator[EpochMetrics, None, Outcome]:
+    """Mirror each row into `metrics.jsonl`, hand it on, and ask whether the trial goes on."""
     while True:
         try:
             row = next(run)
@@ -227,6 +251,7 @@ def _train(
         lease.check()
         durable.append_line(folder.metrics_file, _line(row))
         log.info("epoch %d: %s", row.epoch, _line(row))
+        heart.pause()
         yield row
         check_goes_on(rule, (row,))
 
@@ -255,26 +280,6 @@ def _stack_probes(folder: TrialFolder, lease: Lease[Attempt]) -> tuple[float, fl
     lease.check()
     durable.write_bytes(folder.probes_file, npz_bytes(stacked))
     return float(stacked["probe_time_s"].sum()), float(stacked["skip_time_s"].sum())
-
-
-def _check_code(start_from: Checkpoint | None, folder: TrialFolder, settings: RunSettings) -> None:
-    """Refuse to go on inside a half-trained trial with other code.
-
-    Raises:
-        ChangedCodeError: naming what differs and what can be done.
-    """
-    current = provenance.code_fingerprint()
-    if start_from is None or start_from.progress.code_fingerprint == current or settings.allow_code_change:
-        return
-    known = [a for a in folder.read_attempts() if a.code_fingerprint == start_from.progress.code_fingerprint]
-    before = known[-1].versions if known else {}
-    names = sorted(name for name in ("torch", "timm") if before.get(name) != provenance.versions().get(name))
-    changes = [f"{name} {before.get(name, 'unknown')} -> {provenance.versions().get(name)}" for name in names]
-    what = ", ".join(changes) or "the sources of models/ or training/ changed"
-    raise ChangedCodeError(
-        f"{folder.path.name} was half trained by other code ({what}); "
-        "go on all the same with --allow-code-change, or start it over with --retrain-changed"
-    )
 
 
 def _line(row: EpochMetrics) -> str:

@@ -36,6 +36,10 @@ class TrialEnded:
     """For COMPLETE, DIVERGED and PRUNED."""
     error: str | None = None
     """For FAIL, one line for people."""
+    failure: str | None = None
+    """The kind of a FAIL, a `failure.FailureKind`."""
+    signature: str | None = None
+    """Equal for trials that FAILed with the same traceback; None where that would tell nothing."""
     not_ready: str | None = None
     """Why no trial can go on where this one was, such as a full disk; it is WAITING then, and the run ends."""
 

@@ -16,10 +16,14 @@ from orchestrator.errors import (
     DoesNotFitError,
     GivenUpError,
     NotReadyError,
+    OrchestratorError,
     ResultsError,
     TrainingError,
 )
 from orchestrator.failure import FailureKind
+from orchestrator.record import State
+from orchestrator.redact import redact_text
+from orchestrator.tuning.events import TrialEnded
 
 OF_ERRORS: tuple[tuple[type[BaseException], FailureKind], ...] = (
     (DoesNotFitError, FailureKind.OUT_OF_MEMORY),
@@ -47,6 +51,9 @@ OF_MESSAGES: tuple[tuple[str, FailureKind], ...] = (
 )
 """What stands in the message of a RuntimeError of torch; the first one that is found counts."""
 
+SHARED = (FailureKind.OWN_CODE, FailureKind.DATA)
+"""Met again and again, such a failure is one that all trials share."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 MEMORY_MONITOR = ("memory monitor", "low on memory", "OutOfMemoryError")
@@ -69,6 +76,24 @@ def classify(error: BaseException) -> FailureKind:
     return FailureKind.OWN_CODE
 
 
+def describe_failure(trial_id: str, error: BaseException) -> TrialEnded:
+    """How the trial ended that `error` ended; without secrets."""
+    kind = classify(error)
+    is_told = isinstance(error, OrchestratorError)
+    return TrialEnded(
+        trial_id,
+        State.FAIL,
+        error=redact_text(str(error) if is_told else f"{type(error).__name__}: {error}"),
+        failure=kind.value,
+        signature=error_signature(error) if kind in SHARED else None,
+    )
+
+
+def told_traceback(error: BaseException) -> str:
+    """The traceback as Python prints it, without secrets."""
+    return redact_text("".join(traceback.format_exception(error)))
+
+
 def classify_worker_death(error: BaseException | str) -> FailureKind:
     """The kind of failure behind a worker that Ray says has died."""
     told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
@@ -81,11 +106,6 @@ def error_signature(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
     return " > ".join([*places, type(error).__qualname__])
-
-
-def counts_as_same(kind: FailureKind) -> bool:
-    """Whether such a failure, met again and again, is one that all trials share."""
-    return kind in (FailureKind.OWN_CODE, FailureKind.DATA)
 
 
 def _is_torch_out_of_memory(error: BaseException) -> bool:

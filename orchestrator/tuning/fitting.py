@@ -58,8 +58,10 @@ def train_that_fits(
 
 
 def _choose(trial: Trial, settings: Settings, policy: OutOfMemoryPolicy, asked: int, told: str) -> int:
-    fitting = find_fitting(trial, settings, asked)
     start = f"a step of {asked} images does not fit the memory of the device ({told})"
+    if not settings.shards.is_alone:  # the others wait in the middle of a step, and no size can be tried out
+        raise DoesNotFitError(f"{start}; set a smaller train.micro_batch_size, or more resources.workers")
+    fitting = find_fitting(trial, settings, asked)
     if fitting is None:
         raise DoesNotFitError(f"{start}, nor does one of a single image; take a smaller model or a larger device")
     if policy == "fail":

@@ -11,10 +11,18 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
+
+from orchestrator import durable
+from orchestrator.failure import FailureKind
+from orchestrator.places import is_local
+from orchestrator.record import LOST
+from orchestrator.results import TrialFolder
+from orchestrator.training.beats import watched_by
 
 EXIT_HUNG = 3
 FIRST_LIMIT_RATIO = 3.0
@@ -26,11 +34,36 @@ SECONDS_TO_TELL = 20.0
 """Whatever is told, a hung file system must not keep a hung process alive."""
 
 
+@contextmanager
+def watched_attempt(
+    folder: TrialFolder, number: int, hang_minutes: float, end: Callable[..., None]
+) -> Iterator[Heartbeat]:
+    """The block's training is watched over; a hang is told on stderr, its stacks are kept beside the attempt.
+
+    Args:
+        number: of the attempt.
+        hang_minutes: without a step; three times as many at the start.
+        end: writes down how the attempt ended.
+    """
+    stack_file = folder.stack_file(number)
+
+    def on_hang(stacks: str) -> None:
+        told = f"no step for {hang_minutes:g} minutes; the stacks of all threads are in {stack_file.name}"
+        go_on = "`orch run` again goes on from its checkpoint"
+        os.write(2, f"\nerror: trial {folder.path.name}: {told} ({stack_file}); {go_on}\n".encode())
+        durable.write_text(stack_file, stacks)
+        end(LOST, told, failure=FailureKind.HUNG.value)
+
+    local = stack_file if is_local(stack_file) else None
+    with Heartbeat(60.0 * hang_minutes, local, on_hang) as heart, watched_by(heart.beat):
+        yield heart
+
+
 class Heartbeat:
     """Ends this process when nothing beats for too long. Of one process one at a time.
 
     Args:
-        limit_s: seconds without a beat; three times as many before the first one.
+        limit_s: seconds without a beat; three times as many before the second one, as the first step is compiled.
         stack_file: where faulthandler's timer writes; a local file, or None for a temporary one.
         on_hang: told the stacks before the end; may fail or hang.
     """
@@ -55,7 +88,8 @@ class Heartbeat:
         faulthandler.cancel_dump_traceback_later()
         self._stacks.close()
         if self.stack_file is not None:
-            self.stack_file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.stack_file.unlink(missing_ok=True)
 
     def beat(self) -> None:
         """A step was made; costs nothing."""
@@ -70,7 +104,7 @@ class Heartbeat:
         """Counts only time in which this thread ran: a process that was stopped for a while is not hung."""
         seen, idle_s, last = 0, 0.0, time.monotonic()
         while not self._ended.wait(self._look_s):
-            limit_s = self.limit_s * (FIRST_LIMIT_RATIO if self._num_beats == 0 else 1.0)
+            limit_s = self.limit_s * (FIRST_LIMIT_RATIO if self._num_beats < 2 else 1.0)
             faulthandler.dump_traceback_later(TIMER_RATIO * limit_s, exit=True, file=self._stacks)
             now = time.monotonic()
             idle_s += min(now - last, 2 * self._look_s)

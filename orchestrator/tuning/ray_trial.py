@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Generator
 from typing import Any
 
-from orchestrator.errors import NotReadyError, OrchestratorError
+from orchestrator.errors import DeviceLostError, NotReadyError, OrchestratorError
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.record import EpochMetrics, State
 from orchestrator.trial import Trial
@@ -67,6 +67,8 @@ class TuneTrial(tune.Trainable):
             return self._result(stop.value, is_done=True)
         except NotReadyError as error:
             return self._result(TrialEnded(self.trial_key, State.WAITING, not_ready=str(error)), is_done=True)
+        except DeviceLostError:
+            raise  # this process can use the GPU no more; Tune starts the trial again in another one
         except OrchestratorError as error:
             return self._result(TrialEnded(self.trial_key, State.FAIL, error=str(error)), is_done=True)
         return self._result(metrics, is_done=False)

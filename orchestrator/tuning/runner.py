@@ -18,9 +18,11 @@ from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
+from orchestrator.tuning.code_changes import find_changed, refusal
 from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.preflight import check_machine
 from orchestrator.tuning.pruning import PruneRule
+from orchestrator.tuning.same_error import SameErrorWatch
 from orchestrator.tuning.stop_file import Stop, ask_to_stop, stop_on_signals
 from orchestrator.tuning.survey import Standing
 
@@ -39,6 +41,8 @@ class RunOptions:
     retry_failed: bool = False
     retrain_changed: bool = False
     allow_code_change: bool = False
+    keep_going: bool = False
+    """Train on though trial after trial FAILs with the same traceback."""
     command: str = ""
     again: str = ""
     """The command that goes on with the sweep."""
@@ -77,8 +81,16 @@ class Runner:
     stop: Stop = field(default_factory=Stop)
     fingerprints: dict[str, str] = field(default_factory=dict)
     roots: dict[str, str | None] = field(default_factory=dict)
+    errors: SameErrorWatch = field(default_factory=SameErrorWatch)
+    given_up: str | None = None
+    """Why no trial is worth starting any more: all of them meet one error."""
     is_open: bool = False
     has_started: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be started any more."""
+        return self.stop.signal_number is not None or self.given_up is not None
 
     def tell(self, index: SweepIndex, standings: Sequence[Standing], to_run: Sequence[Trial]) -> None:
         """Tell the listeners what is known and what comes next."""
@@ -109,6 +121,7 @@ class Runner:
 
         Raises:
             DataError: a finished trial saw other data.
+            ChangedCodeError: other code, libraries or data half trained some of them.
             NotReadyError: the machine or the cluster is not ready, or is no longer.
         """
         self._open()
@@ -116,8 +129,11 @@ class Runner:
         settings = replace(settings, prune=rules or {}, probe=settings.probe if is_probed else None)
         check_machine(to_run, settings)
         finished = {standing.trial.trial_id for standing in standings if standing.is_finished}
+        changed = find_changed(self.results, to_run, settings)
+        if changed and not (self.options.allow_code_change or self.options.retrain_changed):
+            raise refusal(changed)
         for trial in to_run:
-            if trial.trial_id in finished:
+            if trial.trial_id in finished or (trial.trial_id in changed and self.options.retrain_changed):
                 _forget(self.results, trial)
         self.trained.update(trial.trial_id for trial in to_run)
         self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
@@ -132,10 +148,17 @@ class Runner:
                 if event.not_ready is not None and not not_ready:
                     not_ready = event.not_ready
                     ask_to_stop(settings.stop_file, not_ready)
+                self._watch_errors(event, settings)
             for listener in self.listeners:
                 listener.event(event)
         if not_ready:
             raise NotReadyError(not_ready)
+
+    def _watch_errors(self, ended: TrialEnded, settings: RunSettings) -> None:
+        why = None if self.options.keep_going else self.errors.see(ended)
+        if why is not None and self.given_up is None:
+            self.given_up = why
+            ask_to_stop(settings.stop_file, why)
 
     def _open(self) -> None:
         if not self.is_open:

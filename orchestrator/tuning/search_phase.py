@@ -61,7 +61,7 @@ def run_search(runner: Runner, grid: Grid) -> Mapping[str, CellSearch]:
         write_snapshot(results.sweep(spec.name), spec, index)
         _write_tuned(results, spec, searches)
         due = _due(searches, attempted)
-        if not due or runner.stop.signal_number is not None:
+        if not due or runner.is_over:
             return searches
         standings = [*_standings(searches), *survey(known, results, spec.name)]
         runner.tell(index, standings, due)

@@ -46,6 +46,8 @@ class Summary:
     """Of the search trials; None without `tune:`."""
     stopped_by: int | None = None
     """The signal that ended it."""
+    given_up: str | None = None
+    """Why it ended before its trials were trained: all of them meet one error."""
 
     @property
     def exit_code(self) -> int:
@@ -72,7 +74,7 @@ def run_sweep(
         standings = survey(grid, results, spec.name)
         index = index_of(spec, grid, searches)
         write_snapshot(results.sweep(spec.name), spec, index)
-        to_run = [] if runner.stop.signal_number is not None else select_trials(standings, options)
+        to_run = [] if runner.is_over else select_trials(standings, options)
         searched = [standing for search in searches.values() for standing in search.standings.values()]
         runner.tell(index, [*searched, *standings], to_run)
         if to_run:
@@ -135,4 +137,5 @@ def _summarize(
         wall_time_s=wall_time_s,
         search=search,
         stopped_by=runner.stop.signal_number,
+        given_up=runner.given_up,
     )

@@ -75,6 +75,8 @@ def _shared(trial: Trial, attempt: Attempt, settings: RunSettings, probe_times_s
         "flops": flops,
         "peak_memory_mib": peak_memory_mib("cpu" if attempt.device.startswith("cpu") else "cuda"),
         "num_attempts": attempt.number,
+        "micro_batch_size": attempt.micro_batch_size,
+        "deviations": attempt.deviations,
         "provenance": _provenance(trial, attempt, settings),
         "probe_time_s": probe_times_s[0] if probe_times_s else None,
         "skip_time_s": probe_times_s[1] if probe_times_s else None,

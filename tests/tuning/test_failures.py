@@ -10,7 +10,14 @@ import torch
 
 from orchestrator.errors import ChangedCodeError, DataError, DoesNotFitError, GivenUpError, ResultsError, TrainingError
 from orchestrator.failure import POLICIES, FailureKind, next_step
-from orchestrator.tuning.failures import classify, classify_worker_death, counts_as_same, error_signature
+from orchestrator.record import State
+from orchestrator.tuning.failures import (
+    classify,
+    classify_worker_death,
+    describe_failure,
+    error_signature,
+    told_traceback,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,5 +99,15 @@ def test_the_guide_says_what_the_table_says() -> None:
         assert f"| `{kind}` | {policy.meaning} | {policy.action} | {policy.next_step} |" in guide
 
 
-def test_only_what_all_trials_may_share_is_counted_as_the_same() -> None:
-    assert {kind for kind in FailureKind if counts_as_same(kind)} == {FailureKind.OWN_CODE, FailureKind.DATA}
+def test_only_what_all_trials_may_share_has_a_signature() -> None:
+    assert describe_failure("t", ValueError("x")).signature is not None
+    assert describe_failure("t", DataError("x")).signature is not None
+    assert describe_failure("t", MemoryError()).signature is None
+
+
+def test_what_is_kept_of_an_error_holds_no_secret() -> None:
+    error = ValueError("cannot reach https://me:hunter2@host with api_key=hunter2")
+    failed = describe_failure("t", error)
+    assert "hunter2" not in told_traceback(error) + (failed.error or "")
+    assert "ValueError: cannot reach" in told_traceback(error)
+    assert (failed.state, failed.failure) == (State.FAIL, "own_code")

@@ -26,7 +26,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 def test_a_process_that_makes_no_step_ends_and_tells_where_it_was() -> None:
     done = run(
         "def stuck_in_a_lock(): threading.Lock().acquire() and threading.Event().wait()\n"
-        "with heartbeat.Heartbeat(0.4, None, told) as heart: heart.beat(); stuck_in_a_lock()\n"
+        "with heartbeat.Heartbeat(0.4, None, told) as heart: heart.beat(); heart.beat(); stuck_in_a_lock()\n"
     )
     assert done.returncode == EXIT_HUNG
     assert "stuck_in_a_lock" in done.stdout
@@ -35,7 +35,8 @@ def test_a_process_that_makes_no_step_ends_and_tells_where_it_was() -> None:
 def test_one_that_tells_for_ever_ends_all_the_same() -> None:
     done = run(
         "heartbeat.SECONDS_TO_TELL = 0.2\n"
-        "with heartbeat.Heartbeat(0.2, None, lambda stacks: time.sleep(600)) as heart: heart.beat(); time.sleep(600)\n"
+        "with heartbeat.Heartbeat(0.2, None, lambda stacks: time.sleep(600)) as heart:\n"
+        "    heart.beat(); heart.beat(); time.sleep(600)\n"
     )
     assert done.returncode == EXIT_HUNG
 
@@ -46,7 +47,7 @@ def test_code_that_holds_pythons_lock_is_ended_by_the_timer(tmp_path: Path) -> N
         "import ctypes\n"
         "def holding_the_lock(): ctypes.PyDLL(None).sleep(600)\n"
         f"with heartbeat.Heartbeat(0.4, Path({str(stack_file)!r}), told) as heart:\n"
-        "    heart.beat(); time.sleep(0.3); heart.beat(); holding_the_lock()\n"
+        "    heart.beat(); heart.beat(); time.sleep(0.3); heart.beat(); holding_the_lock()\n"
     )
     assert done.returncode == 1
     assert "holding_the_lock" in stack_file.read_text()
@@ -57,7 +58,7 @@ def test_code_that_holds_pythons_lock_is_ended_by_the_timer(tmp_path: Path) -> N
     [
         "for _ in range(12): heart.beat(); time.sleep(0.1)",
         "heart.pause(); time.sleep(1.2)",
-        "time.sleep(0.9)",  # before the first beat there is three times as long
+        "time.sleep(0.9)",  # before the second beat there is three times as long
     ],
 )
 def test_beats_pauses_and_a_long_start_are_no_hang(meanwhile: str, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_a_process_that_was_stopped_and_goes_on_is_not_hung() -> None:
         "waker = 'import os, signal, time; time.sleep(0.9); os.kill(%d, signal.SIGCONT)' % os.getpid()\n"
         "import subprocess\n"
         "with heartbeat.Heartbeat(0.5, None, told) as heart:\n"
-        "    heart.beat()\n"
+        "    heart.beat(); heart.beat()\n"
         "    subprocess.Popen([sys.executable, '-c', waker])\n"
         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
         "    heart.beat()\n"

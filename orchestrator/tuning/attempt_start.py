@@ -1,0 +1,119 @@
+"""The claim of a trial in; where it goes on, what of it was other than asked, or why it must not, out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator import durable
+from orchestrator.errors import ResultsError
+from orchestrator.failure import FailureKind
+from orchestrator.lease import Lease
+from orchestrator.record import Attempt
+from orchestrator.results import ResultsDir, TrialFolder
+from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
+from orchestrator.trial import Trial
+from orchestrator.tuning.code_changes import Origin, find_changes, last_that_trained, refusal, remember_code
+from orchestrator.tuning.events import RunSettings, dataset_key
+from orchestrator.tuning.lost_starts import check_comes_further, is_lost
+
+MICRO_BATCH = "micro-batch "
+
+log = logging.getLogger("orchestrator")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an attempt begins."""
+
+    checkpoint: Checkpoint | None
+    """What it goes on from; None from the start."""
+    micro_batch_size: int | None
+    """What earlier attempts came down to; None for what the trial asks."""
+
+
+def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: CheckpointStore) -> Start:
+    """Clear what a crash left and write down what is trained, on what, and from where.
+
+    Raises:
+        GivenUpError: earlier attempts died at the same place again and again.
+        ChangedCodeError: other code, libraries or data half trained it.
+        ResultsError: the folder cannot be written.
+    """
+    results = ResultsDir(settings.results_root)
+    folder = results.trial(trial.trial_id)
+    for place in (folder.path, folder.checkpoints, folder.probes):
+        durable.remove_leftovers(place)
+    checkpoint = store.load_newest()
+    durable.write_json(folder.trial_file, trial.canonical())
+    remember_code(results)
+    name = checkpoint.name if checkpoint else None
+    data_fingerprint = settings.data_fingerprints[dataset_key(trial)]
+    lease.update(started_from=name, data_fingerprint=data_fingerprint)
+    claim = lease.claim
+    log.info("trial %s (%s), attempt %d, on %s", trial.trial_id, trial.label, claim.number, claim.device)
+    earlier = [_explained(folder, a) for a in folder.read_attempts() if a.number < claim.number]
+    check_comes_further(earlier, claim.run, name)
+    if checkpoint is None:
+        return Start(None, None)
+    return Start(checkpoint, _go_on(results, trial, settings, lease, earlier))
+
+
+def mark_halved(trial: Trial, lease: Lease[Attempt], size: int) -> None:
+    """Write down that the trial is trained with fewer images at a time than it asks.
+
+    Raises:
+        ResultsError, SupersededError: as `Lease.update`.
+    """
+    asked = trial.train.micro_batch_size or trial.train.batch_size
+    told = f"{MICRO_BATCH}{size} in place of {asked}, because memory ran out; the optimizer's batch is unchanged"
+    log.warning("%s", told)
+    others = [text for text in lease.claim.deviations if not text.startswith(MICRO_BATCH)]
+    lease.update(micro_batch_size=size, deviations=(*others, told))
+
+
+def _go_on(
+    results: ResultsDir, trial: Trial, settings: RunSettings, lease: Lease[Attempt], earlier: Sequence[Attempt]
+) -> int | None:
+    """Hold this process against what trained the trial so far; the micro-batch that was come down to."""
+    claim, before = lease.claim, last_that_trained(earlier)
+    if before is None:
+        return None
+    changes = find_changes(results, Origin.of(before), Origin.of(claim))
+    if changes and not settings.allow_code_change:
+        raise refusal({trial.trial_id: changes})
+    trained = _since_start(earlier)
+    told = dict.fromkeys(text for attempt in trained for text in attempt.deviations)
+    if changes:
+        told[f"went on from {claim.started_from} after a change of: {'; '.join(changes)}"] = None
+    if before.device != claim.device:
+        told[f"went on from {claim.started_from} on {claim.device}, before on {before.device}"] = None
+    sizes = [attempt.micro_batch_size for attempt in trained if attempt.micro_batch_size is not None]
+    size = min(sizes, default=None)
+    if told or size is not None:
+        lease.update(deviations=tuple(told), micro_batch_size=size)
+    return size
+
+
+def _since_start(earlier: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts since the last one that began at the start, without those that were refused."""
+    fresh = [index for index, attempt in enumerate(earlier) if attempt.started_from is None]
+    since = earlier[fresh[-1] :] if fresh else earlier
+    return [attempt for attempt in since if attempt.failure != FailureKind.CHANGED_CODE]
+
+
+def _explained(folder: TrialFolder, attempt: Attempt) -> Attempt:
+    """The attempt; one that left stacks and no word was ended because it hung."""
+    if not is_lost(attempt) or attempt.failure is not None or not _has_content(folder.stack_file(attempt.number)):
+        return attempt
+    log.warning("attempt %d made no step any more; its stacks: %s", attempt.number, folder.stack_file(attempt.number))
+    return replace(attempt, failure=FailureKind.HUNG.value)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.exists() and path.stat().st_size > 0
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
