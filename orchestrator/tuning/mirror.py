@@ -2,6 +2,8 @@
 
 Nothing here can hold up or end a run: the caller only leaves a note that a trial's folder has grown, and the thread
 reads the rest from the files. A fault is told once; the thread tries again now and then, and a last time at the end.
+The thread shares Python's lock with a training in the same process. So MLflow is imported before the first trial, and
+what a write took decides how long the thread rests after it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ from orchestrator.tuning.sync import SweepWriter, open_sweep, sync
 SECONDS_BETWEEN_WRITES = 1.0
 SECONDS_BETWEEN_TRIES = 60.0
 SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_IMPORT = 60.0
+SHARE_OF_TIME = 0.01
+"""Of one core, that writing takes while trials run."""
+MAX_SECONDS_OF_REST = 60.0
 SECONDS_TO_CLOSE = 60.0
 SECONDS_TO_CLOSE_ON_A_FAULT = 10.0
 """How long the end of a run waits for a tracking server, and for one that was seen to fail."""
@@ -43,10 +49,12 @@ class Mirror:
         tracking_uri: str | None = None,
         pause_s: float = SECONDS_BETWEEN_WRITES,
         retry_s: float = SECONDS_BETWEEN_TRIES,
+        share: float = SHARE_OF_TIME,
     ) -> None:
         """`warn` takes one sentence for a person and is called at most once, perhaps from another thread."""
         self._results, self._name_curves, self._warn, self._uri = results, name_curves, warn, tracking_uri
-        self._pause_s, self._retry_s = pause_s, retry_s
+        self._pause_s, self._retry_s, self._share = pause_s, retry_s, share
+        self._is_imported = threading.Event()
         self._notes: deque[tuple[str, bool]] = deque()
         self._running: set[str] = set()
         self._news, self._closing, self._failed = threading.Event(), threading.Event(), threading.Event()
@@ -80,7 +88,9 @@ class Mirror:
         """Nothing to mirror."""
 
     def event(self, event: Event) -> None:
-        """Leave a note; returns at once."""
+        """Leave a note; returns at once, the first time as soon as MLflow is imported."""
+        if self._thread is not None:
+            self._is_imported.wait(SECONDS_TO_IMPORT)
         self._notes.append((event.trial_id, not isinstance(event, TrialEnded)))
         self._news.set()
 
@@ -106,6 +116,10 @@ class Mirror:
             self._tell(f"{error}; `orch sync {self._sweep}` brings MLflow up to date")
 
     def _work(self) -> None:
+        try:
+            import orchestrator.tuning.tracking  # noqa: F401  `open_sweep` does so too
+        finally:
+            self._is_imported.set()
         while True:
             assert self._index is not None
             try:
@@ -124,6 +138,7 @@ class Mirror:
         while True:
             is_last = self._closing.is_set()
             self._news.clear()
+            began = time.thread_time()
             assert self._index is not None
             writer.grow(self._index)
             changed = self._take_notes()
@@ -131,8 +146,11 @@ class Mirror:
             self._failed.clear()
             if is_last:
                 return
-            self._closing.wait(self._pause_s)
+            self._closing.wait(self._rest_after(time.thread_time() - began))
             self._news.wait()
+
+    def _rest_after(self, worked_s: float) -> float:
+        return max(self._pause_s, min(worked_s / self._share, MAX_SECONDS_OF_REST))
 
     def _take_notes(self) -> set[str]:
         changed = set()

@@ -44,7 +44,7 @@ class Warned(list[str]):
 
 def start(results: ResultsDir, index: SweepIndex, trials: list[Trial], **options: float | str) -> tuple[Mirror, Warned]:
     warned = Warned()
-    mirror = Mirror(results, name_curves, warned, **{"pause_s": 0.01, "retry_s": 0.05, **options})  # type: ignore[arg-type]
+    mirror = Mirror(results, name_curves, warned, **{"pause_s": 0.01, "retry_s": 0.05, "share": 1.0, **options})  # type: ignore[arg-type]
     mirror.start(index, (), trials)
     return mirror, warned
 
@@ -184,6 +184,11 @@ def test_a_server_that_never_answers_is_waited_for_no_longer_than_one_request(
     assert len(warned) == 1
     release.set()
     assert not mirror.close()
+
+
+def test_the_longer_a_write_took_the_longer_the_thread_rests(results: ResultsDir) -> None:
+    mirror = Mirror(results, name_curves, Warned(), pause_s=1.0, share=0.01)
+    assert [mirror._rest_after(worked_s) for worked_s in (0.001, 0.1, 5.0)] == [1.0, 10.0, 60.0]
 
 
 def test_ctrl_c_ends_the_wait_and_the_rest_is_told(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
