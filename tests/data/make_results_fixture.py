@@ -49,7 +49,7 @@ TROUBLED = f"""\
 # Question: what does a sweep look like in which things went wrong?
 name: troubled
 axes:
-  lr: [1.0e+30, 1.0e-3]
+  lr: [1.0e+12, 1.0e-3]
 seeds: 2
 {MODEL.replace("{embed_dim", "{depth: 1, embed_dim")}train: {{epochs: 2, batch_size: 256, optimizer: sgd}}
 probe: {{enabled: false}}
