@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -31,6 +32,11 @@ from orchestrator.views.stats import (
     sign_flip,
     smallest_detectable,
 )
+
+MAX_ARMS = 200
+"""Curves that are asked where depth stops paying."""
+MAX_PAIRS = 50
+"""Pairs of curves that are compared: who asks more questions at once than can be read has asked none."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,10 @@ class Answers:
     comparisons: tuple[Comparison, ...]
     margin: float
     """A gain below it counts as none."""
+    num_not_asked: int = 0
+    """Curves over depth beyond `MAX_ARMS`, which are in no answer."""
+    has_more_pairs: bool = False
+    """Whether pairs beyond `MAX_PAIRS` are not compared."""
 
     @property
     def has_images(self) -> bool:
@@ -88,15 +98,21 @@ class Answers:
 
 
 def find_answers(arms: Sequence[Arm], *, margin: float = DEFAULT_MARGIN) -> Answers:
-    """Everything that the arms can be asked."""
+    """Everything that the arms can be asked; of very many, the first ones in the order of the spec."""
     measured = [arm for arm in arms if arm.cells]
+    curved = [arm for arm in measured if len(arm.cells) > 1]
     saturation = tuple(
-        (arm, answer_saturation(arm.cells, margin=margin, num_diverged=arm.num_diverged))
-        for arm in measured
-        if len(arm.cells) > 1
+        (arm, answer_saturation(arm.cells, margin=margin, num_diverged=arm.num_diverged)) for arm in curved[:MAX_ARMS]
     )
-    comparisons = tuple(compare_arms(pair) for pair in find_pairs(measured) if pair.depths)
-    return Answers(tuple(arms), saturation, comparisons, margin)
+    pairs = list(islice((pair for pair in find_pairs(measured) if pair.depths), MAX_PAIRS + 1))
+    return Answers(
+        arms=tuple(arms),
+        saturation=saturation,
+        comparisons=tuple(compare_arms(pair) for pair in pairs[:MAX_PAIRS]),
+        margin=margin,
+        num_not_asked=max(0, len(curved) - MAX_ARMS),
+        has_more_pairs=len(pairs) > MAX_PAIRS,
+    )
 
 
 def compare_arms(pair: Pair) -> Comparison:

@@ -8,7 +8,7 @@ keep it from self-attention.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,9 +16,9 @@ import pandas as pd
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.views.curves import field_name
-from orchestrator.views.predictions import read_replicates
+from orchestrator.views.predictions import score_trials
 from orchestrator.views.stats import Replicates
-from orchestrator.views.table import averaged_trials
+from orchestrator.views.table import averaged_rows
 
 PLAIN, MIXING = "self", "reattention"
 """The reference of all comparisons, and the second one where there are more than two attentions."""
@@ -64,15 +64,18 @@ class Pair:
         return ", ".join(shared)
 
 
-def read_cells(results: ResultsDir, table: pd.DataFrame) -> dict[str, Replicates]:
-    """`cell_id` to what its averaged trials scored, by image where every one of them kept its predictions."""
-    found = {}
-    for cell_id, trials in table.groupby("cell_id", sort=False):
-        averaged = averaged_trials(trials).sort_values("seed")
-        replicates = read_replicates(results, averaged)
-        if replicates is not None:
-            found[str(cell_id)] = replicates
-    return found
+def read_cells(results: ResultsDir, table: pd.DataFrame, test_sets: Mapping[str, str]) -> dict[str, Replicates]:
+    """`cell_id` to what its averaged trials scored, by image where every one of them kept its predictions.
+
+    Args:
+        test_sets: trial to the name of what it was tested on, as `read_tables` gives it.
+    """
+    averaged = table[averaged_rows(table)].sort_values("seed", kind="stable")
+    cells: dict[str, list[tuple[str, int, float]]] = {str(cell): [] for cell in dict.fromkeys(table["cell_id"])}
+    columns = (averaged[name].tolist() for name in ("cell_id", "trial_id", "seed", "test_acc"))
+    for cell, *trial in zip(*columns, strict=True):
+        cells[cell].append((trial[0], int(trial[1]), float(trial[2])))
+    return {cell: score_trials(results, trials, test_sets) for cell, trials in cells.items() if trials}
 
 
 def find_arms(table: pd.DataFrame, cells: Mapping[str, Replicates]) -> list[Arm]:
@@ -118,20 +121,17 @@ def choose_pairs(values: Sequence[str]) -> list[tuple[str, str]]:
     return [(MIXING, reference), *((MIXING, value) for value in controls), *((value, reference) for value in controls)]
 
 
-def find_pairs(arms: Sequence[Arm]) -> list[Pair]:
+def find_pairs(arms: Sequence[Arm]) -> Iterator[Pair]:
     """The pairs of arms to compare, those of one pair of values together, the primary question first."""
     axis = compared_axis(arms)
     if axis is None:
-        return []
-    values = list(dict.fromkeys(arm.part(axis) for arm in arms))
-    return [
-        Pair(a, b, axis)
-        for first, second in choose_pairs(values)
-        for a in arms
-        if a.part(axis) == first
-        for b in arms
-        if b.part(axis) == second and _agree(a, b, axis)
-    ]
+        return
+    by_value: dict[str, list[Arm]] = {}
+    for arm in arms:
+        by_value.setdefault(arm.part(axis), []).append(arm)
+    for first, second in choose_pairs(list(by_value)):
+        for a in by_value[first]:
+            yield from (Pair(a, b, axis) for b in by_value[second] if _agree(a, b, axis))
 
 
 def _agree(a: Arm, b: Arm, axis: str) -> bool:

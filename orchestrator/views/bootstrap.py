@@ -7,8 +7,9 @@ and its tails are those of 10 distinct draws. So it stands beside, and decides n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from orchestrator.views.variance import weigh_cells
 
 CHUNK = 200
 """Draws at once, which bounds memory at 200 doubles an image."""
+MAX_REMEMBERED = 2_000_000
+"""Doubles: 16 MB; the draws over larger test sets are made anew."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,42 @@ def crossed_bootstrap(
     tables, _ = weigh_cells(cells, weights)
     if num_draws < 1 or not 0.0 < level < 1.0:
         raise ValueError(f"num_draws must be positive and level lie in (0, 1), got {num_draws} and {level}")
-    rng = np.random.default_rng(random_seed)
-    draws = np.concatenate([_draw(tables, min(CHUNK, num_draws - start), rng) for start in range(0, num_draws, CHUNK)])
+    draws = _means(tables, num_draws, random_seed)
     low, high = np.quantile(draws, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return BootstrapInterval(low=float(low), high=float(high), num_draws=num_draws, level=level)
 
 
-def _draw(tables: Sequence[NDArray[np.float64]], num_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """[draws] means of the sum of `tables`, each [seeds, images], over one draw of images that all share."""
-    image_weights = _counts(tables[0].shape[1], num_draws, rng)
-    total = np.zeros(num_draws)
-    for table in tables:
-        seed_weights = _counts(len(table), num_draws, rng)
-        total += np.einsum("ds,ds->d", seed_weights, image_weights @ table.T)
-    return total
+Weights = tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]
+"""[draws, images], and for each table [draws, seeds]."""
+
+
+def _means(tables: Sequence[NDArray[np.float64]], num_draws: int, random_seed: int) -> NDArray[np.float64]:
+    """[draws] means of the sum of `tables`, each [seeds, images], over draws of images that all share."""
+    num_images, nums_seeds = tables[0].shape[1], tuple(len(table) for table in tables)
+    make = _remembered if num_draws * num_images <= MAX_REMEMBERED else _weights
+    parts = []
+    for image_weights, seed_weights in make(num_images, nums_seeds, num_draws, random_seed):
+        totals = (
+            np.einsum("ds,ds->d", weights, image_weights @ table.T)
+            for weights, table in zip(seed_weights, tables, strict=True)
+        )
+        parts.append(sum(totals, np.zeros(len(image_weights))))
+    return np.concatenate(parts)
+
+
+def _weights(num_images: int, nums_seeds: tuple[int, ...], num_draws: int, random_seed: int) -> Iterator[Weights]:
+    """The draws, a chunk at a time."""
+    rng = np.random.default_rng(random_seed)
+    for start in range(0, num_draws, CHUNK):
+        size = min(CHUNK, num_draws - start)
+        image_weights = _counts(num_images, size, rng)
+        yield image_weights, tuple(_counts(num_seeds, size, rng) for num_seeds in nums_seeds)
+
+
+@lru_cache(maxsize=4)
+def _remembered(num_images: int, nums_seeds: tuple[int, ...], num_draws: int, random_seed: int) -> tuple[Weights, ...]:
+    """Contrasts of one shape share their draws, and to draw takes longer than to use what is drawn."""
+    return tuple(_weights(num_images, nums_seeds, num_draws, random_seed))
 
 
 def _counts(size: int, num_draws: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ def accuracy_caption(data: pd.DataFrame) -> str:
             " (at 12 blocks the repository's figure; at 24 blocks that figure prints 80.1 for DeepViT, not 79.99)."
             " Another dataset and another scale: compare shapes, not heights."
         )
-    return text
+    return " ".join([text, *_left_out(data)])
 
 
 def params_caption(data: pd.DataFrame) -> str:
@@ -52,23 +52,26 @@ def _cost_caption(data: pd.DataFrame, what: str) -> str:
     if data.empty:
         return "No trial has finished yet."
     text = f"Test accuracy against {what}, {say_n(data)}: {_say_marks(data)}"
-    return f"{text} Curves are moved sideways by a few points, so that cells of equal size stand side by side."
+    text += " Curves are moved sideways by a few points, so that cells of equal size stand side by side."
+    return " ".join([text, *_left_out(data)])
 
 
 def width_caption(data: pd.DataFrame) -> str:
     """For the data of `accuracy_vs_embed_dim_data`."""
-    return (
+    text = (
         f"Test accuracy against the embedding dimension, {say_n(data)}: {_say_marks(data)} Published in words only "
         "(arXiv 2103.11886: accuracy rises and similar blocks fall with width), so no value stands beside."
     )
+    return " ".join([text, *_left_out(data)])
 
 
 def equal_size_caption(data: pd.DataFrame, what: str) -> str:
     """For the data of `equal_size_data`; `what` is equal."""
-    return (
+    text = (
         f"Cells of equal {what} (within 2 %) at different depths: what depth buys when it is paid for in width. "
         f"Test accuracy, {say_n(data)}: {_say_marks(data)}"
     )
+    return " ".join([text, *_left_out(data)])
 
 
 def learning_caption(data: pd.DataFrame) -> str:
@@ -85,6 +88,12 @@ def learning_caption(data: pd.DataFrame) -> str:
     if (data["state"] == "DIVERGED").any():
         text += " Dotted lines ending in a cross diverged; they are in no mean, and may leave the panel."
     return " ".join([text, *data.attrs["left_out"]])
+
+
+def _left_out(data: pd.DataFrame) -> list[str]:
+    """What is said of curves that are not drawn."""
+    told: list[str] = data.attrs.get("left_out", [])
+    return told
 
 
 def _say_marks(means: pd.DataFrame) -> str:

@@ -35,6 +35,7 @@ def find_all_caveats(frames: Frames) -> list[str]:
     """The caveats of the whole report, those about the sweep as a whole first."""
     return [
         *_unfinished(frames.table),
+        *_not_asked(frames.answers),
         *_recipe(frames.table, frames.choices),
         *search_warnings(frames.choices),
         *edge_warnings(frames.choices),
@@ -45,6 +46,19 @@ def find_all_caveats(frames: Frames) -> list[str]:
         *_pairing(frames.answers),
         *_untrained(frames.probed),
     ]
+
+
+def _not_asked(answers: Answers) -> list[str]:
+    found = []
+    if answers.num_not_asked:
+        total = len(answers.saturation) + answers.num_not_asked
+        found.append(f"Only the first {len(answers.saturation)} of {total} curves are asked where depth stops paying")
+    if answers.has_more_pairs:
+        found.append(f"only the first {len(answers.comparisons)} pairs of curves are compared")
+    if not found:
+        return []
+    told = ", and ".join(found)
+    return [f"{told[:1].upper()}{told[1:]}, in the order of the spec; cells.csv has every cell."]
 
 
 def _unfinished(table: pd.DataFrame) -> list[str]:

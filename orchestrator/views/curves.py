@@ -15,6 +15,15 @@ from typing import Any
 BY_DEPTH = "by depth"
 
 
+class Shared(dict[str, Any]):
+    """A dict in the `attrs` of frames that nobody changes: pandas copies attrs deeply with every slice, and copies of
+    this one are itself.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shared:
+        return self
+
+
 @dataclass(frozen=True)
 class CurveName:
     """How a cell is called."""

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.record import State
-from orchestrator.views.curves import field_name
+from orchestrator.views.curves import Shared, field_name
 from orchestrator.views.published import DEEPVIT_CURVE
 from orchestrator.views.table import averaged_trials
 
@@ -20,6 +20,10 @@ THIS_SWEEP = "this sweep"
 PUBLISHED = "published, ImageNet-1k"
 MAX_LEARNING_CURVES = 12
 """Of more curves the first ones are drawn."""
+MAX_DRAWN_CURVES = 36
+"""Of more curves the first ones are drawn in figures of accuracy."""
+FEW_LEARNING_CURVES = 6
+"""So many learning curves are drawn where there are more curves than `MAX_DRAWN_CURVES`."""
 MAX_SEED_LINES = 240
 """With more trials a cell that has a mean is drawn as its mean alone, which keeps the file small."""
 
@@ -45,14 +49,25 @@ def find_curves(frame: pd.DataFrame) -> Curves:
         kept = {axis: text for axis, text in known.get(curve, {"curve": curve}).items() if field_name(axis) != x}
         label[curve] = ", ".join(kept.values()) or _only_attention(frame)
         parts[label[curve]] = kept
-    return Curves(x, label, parts)
+    return Curves(x, label, Shared(parts))
+
+
+def first_curves(curves: Curves, limit: int = MAX_DRAWN_CURVES) -> tuple[Curves, list[str]]:
+    """The first curves, and what to say about the others."""
+    shown = list(curves.parts)[:limit]
+    if len(shown) == len(curves.parts):
+        return curves, []
+    label = {curve: text for curve, text in curves.label.items() if text in set(shown)}
+    told = f"Only the first {len(shown)} of {len(curves.parts)} curves are drawn; cells.csv has all."
+    return Curves(curves.x, label, Shared({text: curves.parts[text] for text in shown})), [told]
 
 
 def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Rows of kind `mean` (a cell), `seed` (a trial inside a mean of several), `diverged` (a trial without accuracy)
     and `published`; accuracies in percent on test images. Published rows stand there where depth is horizontal.
     """
-    curves = find_curves(cells)
+    curves, left_out = first_curves(find_curves(cells))
+    cells, table = (frame[frame["curve"].isin(list(curves.label))] for frame in (cells, table))
     rows = [_mean_row(cell, curves) for _, cell in cells.iterrows() if cell["n"] > 0]
     for _, trials in table.groupby("cell_id", sort=False):
         averaged = averaged_trials(trials).sort_values("seed")
@@ -63,7 +78,7 @@ def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
     if curves.x == "depth":
         rows += [_published_row(point) for point in DEEPVIT_CURVE]
     names = ["source", "kind", "curve", curves.x, "trial_id", "seed", "n", "acc_percent", "low_percent", "high_percent"]
-    return _typed(rows, names, curves)
+    return _typed(rows, names, curves, left_out)
 
 
 def accuracy_vs_params_data(cells: pd.DataFrame) -> pd.DataFrame:
@@ -77,14 +92,15 @@ def accuracy_vs_flops_data(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cost_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
-    curves = find_curves(cells)
+    curves, left_out = first_curves(find_curves(cells))
+    cells = cells[cells["curve"].isin(list(curves.label))]
     rows = [
         {**_mean_row(cell, curves), count: cell[count], "depth": cell["depth"]}
         for _, cell in cells.iterrows()
         if cell["n"] > 0
     ]
     names = ["curve", count, curves.x, "n", "acc_percent", "low_percent", "high_percent"]
-    return _typed(rows, list(dict.fromkeys([*names[:2], "depth", *names[2:]])), curves)
+    return _typed(rows, list(dict.fromkeys([*names[:2], "depth", *names[2:]])), curves, left_out)
 
 
 def learning_curve_data(epochs: pd.DataFrame) -> pd.DataFrame:
@@ -93,9 +109,10 @@ def learning_curve_data(epochs: pd.DataFrame) -> pd.DataFrame:
     Losses are in nats an image, `val_acc_percent` in percent. `attrs["left_out"]` says in words what is not drawn.
     """
     curves = find_curves(epochs)
-    shown = list(curves.parts)[:MAX_LEARNING_CURVES]
-    drawn = epochs.assign(curve=epochs["curve"].map(curves.label).astype("string"), kind="seed")
-    drawn = drawn[drawn["curve"].isin(shown)]
+    limit = MAX_LEARNING_CURVES if len(curves.parts) <= MAX_DRAWN_CURVES else FEW_LEARNING_CURVES
+    shown = list(curves.parts)[:limit]
+    drawn = epochs[epochs["curve"].isin([curve for curve, label in curves.label.items() if label in shown])]
+    drawn = drawn.assign(curve=drawn["curve"].map(curves.label).astype("string"), kind="seed")
     drawn["val_acc_percent"] = drawn["val_acc"] * 100.0
     metrics = ["train_loss", "val_loss", "val_acc_percent"]
     keys = ["curve", curves.x, "cell_id", "epoch"]
@@ -165,14 +182,14 @@ def _published_row(point: Any) -> dict[str, Any]:
     }
 
 
-def _typed(rows: list[dict[str, Any]], names: list[str], curves: Curves) -> pd.DataFrame:
+def _typed(rows: list[dict[str, Any]], names: list[str], curves: Curves, left_out: list[str]) -> pd.DataFrame:
     types = {"seed": "Int64", "n": "Int64", "num_params": "Int64", "flops": "Int64", "depth": "Int64"}
     columns = {}
     for name in names:
         kind = types.get(name) or ("float64" if name.endswith("_percent") or name == curves.x else "string")
         columns[name] = pd.Series([row.get(name) for row in rows], dtype=kind)
     data = pd.DataFrame(columns)
-    data.attrs = {"x": curves.x, "parts": curves.parts, "methods": methods_of(rows)}
+    data.attrs = {"x": curves.x, "parts": curves.parts, "methods": methods_of(rows), "left_out": left_out}
     return data
 
 

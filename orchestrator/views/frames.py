@@ -15,7 +15,7 @@ from orchestrator.views.probe_figure_data import Array, Probed, find_probed
 from orchestrator.views.probe_rows import read_trial_arrays
 from orchestrator.views.size_figure_data import curves_along
 from orchestrator.views.stats import DEFAULT_MARGIN
-from orchestrator.views.table import read_epochs, read_table, summarize_cells
+from orchestrator.views.table import read_tables, summarize_cells
 from orchestrator.views.tuning_table import read_choices
 
 
@@ -66,12 +66,13 @@ def read_frames(results: ResultsDir, sweep: str, *, margin: float = DEFAULT_MARG
         UsageError: there is no such sweep under the root.
         ResultsError: the sweep's index is damaged.
     """
-    table = read_table(results, sweep)
-    scored = read_cells(results, table)
+    tables = read_tables(results, sweep)
+    table = tables.trials
+    scored = read_cells(results, table, tables.test_sets)
     return Frames(
         table=table,
         cells=summarize_cells(table, scored),
-        epochs=read_epochs(results, sweep),
+        epochs=tables.epochs,
         probes=read_trial_arrays(results, table),
         answers=find_answers(find_arms(table, scored), margin=margin),
         choices=read_choices(results, sweep),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import chi2, norm
+from scipy.special import ndtr, ndtri
+from scipy.stats import chi2
 from scipy.stats import t as student_t
 
 MAX_EXACT_FLIPS = 16
@@ -103,7 +105,7 @@ def probability_of_improvement(a: Sequence[float], b: Sequence[float], level: fl
         raise ValueError(f"both sides need values and level lies in (0, 1), got {len(a)}, {len(b)} and {level}")
     differences = np.asarray(a, dtype=np.float64)[:, None] - np.asarray(b, dtype=np.float64)
     seen = float(((differences > 0) + 0.5 * (differences == 0)).mean())
-    factor = float(norm.ppf((1.0 + level) / 2.0))
+    factor = float(ndtri((1.0 + level) / 2.0))
 
     def excess(true: float) -> float:
         return abs(seen - true) - factor * math.sqrt(_mann_whitney_variance(true, len(a), len(b)))
@@ -134,10 +136,15 @@ def smallest_detectable(se: float, df: float, *, power: float = 0.8, level: floa
     """
     if se < 0.0 or df <= 0.0 or not 0.0 < power < 1.0 or not 0.0 < level < 1.0:
         raise ValueError(f"se >= 0, df > 0, power and level inside (0, 1), got {se}, {df}, {power}, {level}")
+    return se * _detectable_in_se(df, power, level)
+
+
+@lru_cache(maxsize=1024)
+def _detectable_in_se(df: float, power: float, level: float) -> float:
     middles = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
     reaches = float(student_t.ppf((1.0 + level) / 2.0, df)) * np.sqrt(chi2.ppf(middles, df) / df)
 
     def shortfall(shift: float) -> float:
-        return float(np.mean(norm.cdf(shift - reaches) + norm.cdf(-shift - reaches))) - power
+        return float(np.mean(ndtr(shift - reaches) + ndtr(-shift - reaches))) - power
 
-    return se * float(brentq(shortfall, 0.0, float(reaches.max()) + 10.0))
+    return float(brentq(shortfall, 0.0, float(reaches.max()) + 10.0))

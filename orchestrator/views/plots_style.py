@@ -131,7 +131,7 @@ def settle(figure: Figure) -> Figure:
     """The figure with its layout computed once and fixed, so that every file format shows the same."""
     with _without_glyph_warnings():
         figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every file is drawn twice
     return figure
 
 

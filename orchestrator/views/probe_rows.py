@@ -64,9 +64,16 @@ def read_probes(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
         ResultsError: the sweep's index is damaged.
     """
     table = read_table(results, sweep)
+    return block_frame(table, read_trial_arrays(results, table))
+
+
+def block_frame(table: pd.DataFrame, probes: Mapping[str, Mapping[str, Array]]) -> pd.DataFrame:
+    """As `read_probes`, of the trials of a `read_table` frame and the arrays that `read_trial_arrays` gives."""
     identity = _identity_columns(table)
     parts = []
-    for trial, arrays in _probed(results, table):
+    probed = table[table["trial_id"].isin(list(probes))]
+    for _, trial in probed.iterrows():
+        arrays = probes[str(trial["trial_id"])]
         for index, epoch in enumerate(arrays["epoch"]):
             frame = pd.DataFrame(_block_values(arrays, index))
             place = {"epoch": int(epoch), "moment": _moment_name(trial, int(epoch))}
@@ -80,7 +87,7 @@ def read_probes(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
     return rows
 
 
-def read_trial_arrays(results: ResultsDir, table: pd.DataFrame) -> dict[str, Mapping[str, Array]]:
+def read_trial_arrays(results: str | Path | ResultsDir, table: pd.DataFrame) -> dict[str, Mapping[str, Array]]:
     """`trial_id` to the arrays of its `probes.npz`, each [E,...], for the trials of a `read_table` frame that have any;
     damaged files become notices of the frame.
     """
@@ -143,11 +150,11 @@ def _at(trial: pd.Series, stacked: Array, epochs: Array, moment: Moment) -> Arra
 def _probed(results: str | Path | ResultsDir, table: pd.DataFrame) -> Iterator[tuple[pd.Series, Mapping[str, Array]]]:
     """The trials of the table that have probes, and these; damaged files become notices of the table."""
     opened = results if isinstance(results, ResultsDir) else ResultsDir(Path(results))
-    for _, trial in table.iterrows():
-        folder = opened.trial(trial["trial_id"])
-        if not folder.probes_file.exists() or pd.isna(trial["depth"]):
+    for place, (trial_id, depth) in enumerate(zip(table["trial_id"], table["depth"], strict=True)):
+        folder = opened.trial(trial_id)
+        if pd.isna(depth) or not folder.probes_file.exists():
             continue
-        arrays = _read(folder)
+        trial, arrays = table.iloc[place], _read(folder)
         if arrays is None:
             place = folder.probes_file.relative_to(opened.root)
             table.attrs["notices"] = [*table.attrs["notices"], f"{place} is damaged; its probes are left out"]

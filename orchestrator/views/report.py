@@ -61,7 +61,7 @@ def write_report(
     opened = results if isinstance(results, ResultsDir) else ResultsDir(Path(results))
     frames = read_frames(opened, sweep, margin=margin)
     folder = opened.sweep(sweep)
-    tables = _write_all(folder.report / "tables", table_files(opened, sweep, frames))
+    tables = _write_all(folder.report / "tables", table_files(sweep, frames))
     drawn, left_out = figures_of(frames)
     shown, figures = [], []
     for kind, data in drawn:

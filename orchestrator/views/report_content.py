@@ -74,7 +74,8 @@ def lost_table(table: pd.DataFrame) -> TextTable:
 def environment(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, int]]]]:
     """For each property its values, and how many finished or diverged trials have each; most frequent first."""
     ended = table[table["state"].isin([State.COMPLETE, State.DIVERGED])]
-    ended = ended.assign(commit=[_commit(trial) for _, trial in ended.iterrows()])
+    commits = [_commit(*both) for both in zip(ended["git_commit"], ended["git_dirty"], strict=True)]
+    ended = ended.assign(commit=pd.Series(commits, index=ended.index, dtype="string"))
     found = []
     for column, title in ENVIRONMENT.items():
         counts = ended[column].dropna().astype("string").value_counts()
@@ -112,11 +113,10 @@ def commits(table: pd.DataFrame) -> list[str]:
     return sorted(str(commit) for commit in table["git_commit"].dropna().unique())
 
 
-def _commit(trial: pd.Series) -> str | None:
-    if pd.isna(trial["git_commit"]):
+def _commit(commit: Any, is_dirty: Any) -> str | None:
+    if pd.isna(commit):
         return None
-    is_dirty = pd.notna(trial["git_dirty"]) and bool(trial["git_dirty"])
-    return f"{trial['git_commit']}{' with uncommitted changes' * is_dirty}"
+    return f"{commit}{' with uncommitted changes' * (pd.notna(is_dirty) and bool(is_dirty))}"
 
 
 def _reason(trial: pd.Series) -> str:

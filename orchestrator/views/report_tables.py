@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from orchestrator.results import ResultsDir
 from orchestrator.views.answer_tables import (
     contrast_frame,
     contrast_table,
@@ -13,9 +12,10 @@ from orchestrator.views.answer_tables import (
     saturation_frame,
     saturation_table,
 )
-from orchestrator.views.export import read_rows, to_parquet
+from orchestrator.views.export import to_parquet
 from orchestrator.views.frames import Frames
 from orchestrator.views.latex import to_latex
+from orchestrator.views.probe_rows import block_frame
 from orchestrator.views.report_content import TextTable, cell_table
 from orchestrator.views.spreadsheet import to_csv
 from orchestrator.views.tuning_table import choice_table
@@ -23,7 +23,7 @@ from orchestrator.views.tuning_table import choice_table
 TABLE_KINDS = ("cells", "saturation", "deltas", "contrasts", "choices", "trials", "epochs", "blocks")
 
 
-def table_files(results: ResultsDir, sweep: str, frames: Frames) -> dict[str, bytes]:
+def table_files(sweep: str, frames: Frames) -> dict[str, bytes]:
     """File name to content; tables without rows are left out, but for those of cells, trials and epochs."""
     answers = frames.answers
     contents = {
@@ -34,7 +34,7 @@ def table_files(results: ResultsDir, sweep: str, frames: Frames) -> dict[str, by
         "choices": frames.choices,
         "trials": frames.table,
         "epochs": frames.epochs,
-        "blocks": read_rows(results, sweep, "blocks"),
+        "blocks": block_frame(frames.table, frames.probes),
     }
     found = {}
     for name, frame in contents.items():

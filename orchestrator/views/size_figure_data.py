@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.views.curves import field_name, value_text
-from orchestrator.views.figure_data import THIS_SWEEP, Curves, methods_of
+from orchestrator.views.curves import Shared, field_name, value_text
+from orchestrator.views.figure_data import MAX_DRAWN_CURVES, THIS_SWEEP, Curves, first_curves, methods_of
 from orchestrator.views.plots_axes import short_count
 
 TOLERANCE = 0.02
@@ -26,12 +26,14 @@ def curves_along(frame: pd.DataFrame, x: str) -> tuple[pd.Series, Curves]:
 
 def accuracy_vs_embed_dim_data(cells: pd.DataFrame) -> pd.DataFrame:
     """Rows of kind `mean`, one a cell that has a mean, against the embedding dimension; none where it does not vary."""
-    labels, curves = curves_along(cells, "embed_dim")
     measured = cells[cells["n"] > 0]
     if measured["embed_dim"].nunique() < 2:
         measured = measured.iloc[:0]
-    rows = [{**_row(cell, labels[index]), "embed_dim": cell["embed_dim"]} for index, cell in measured.iterrows()]
-    return _frame(rows, "embed_dim", curves.parts)
+    labels, found = curves_along(measured, "embed_dim")
+    curves, left_out = first_curves(found)
+    drawn = measured[labels.isin(list(curves.label))]
+    rows = [{**_row(cell, labels[index]), "embed_dim": cell["embed_dim"]} for index, cell in drawn.iterrows()]
+    return _frame(rows, "embed_dim", curves.parts, left_out=left_out)
 
 
 def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
@@ -42,6 +44,7 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
         count: `num_params` or `flops`.
     """
     rows, parts = [], {}
+    left_out: list[str] = []
     measured = cells[(cells["n"] > 0) & cells[count].notna()].sort_values(count, kind="stable")
     classes: list[tuple[float, list[pd.Series]]] = []
     for _, cell in measured.iterrows():
@@ -53,6 +56,9 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
             same = [cell for cell in members if str(cell["attention"]) == attention]
             if len({cell["depth"] for cell in same}) < 2:
                 continue
+            if len(parts) == MAX_DRAWN_CURVES:
+                left_out = [f"Only the first {MAX_DRAWN_CURVES} classes of equal size are drawn, the smallest first."]
+                break
             texts = {"attention": attention.rpartition(":")[2], count: f"{short_count(size)} {UNITS[count]}"}
             label = ", ".join(texts.values())
             parts[label] = texts
@@ -60,7 +66,7 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
                 {**_row(cell, label), "depth": cell["depth"], "embed_dim": cell["embed_dim"], count: cell[count]}
                 for cell in same
             ]
-    return _frame(rows, "depth", parts, "embed_dim", count)
+    return _frame(rows, "depth", parts, "embed_dim", count, left_out=left_out)
 
 
 UNITS: Mapping[str, str] = {"num_params": "parameters", "flops": "FLOPs"}
@@ -79,13 +85,16 @@ def _row(cell: pd.Series, curve: str) -> dict[str, Any]:
     }
 
 
-def _frame(rows: list[dict[str, Any]], x: str, parts: Mapping[str, Mapping[str, str]], *more: str) -> pd.DataFrame:
+def _frame(
+    rows: list[dict[str, Any]], x: str, parts: Mapping[str, Mapping[str, str]], *more: str, left_out: list[str]
+) -> pd.DataFrame:
     names = ["source", "kind", "curve", x, *more, "n", "acc_percent", "low_percent", "high_percent"]
     whole = {"n", "depth", "embed_dim", "num_params", "flops"}
     kinds = {n: "Int64" if n in whole else "float64" if n.endswith("_percent") else "string" for n in names}
     data = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=kinds[name]) for name in names})
     drawn = [str(curve) for curve in dict.fromkeys(data["curve"])]
-    data.attrs = {"x": x, "parts": {curve: parts[curve] for curve in drawn}, "methods": methods_of(rows)}
+    kept = Shared({curve: parts[curve] for curve in drawn})
+    data.attrs = {"x": x, "parts": kept, "methods": methods_of(rows), "left_out": left_out}
     return data
 
 

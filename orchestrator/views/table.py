@@ -6,7 +6,9 @@ and notices about files that could not be read. A missing number is NaN or NA, n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pandas as pd
 
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
-from orchestrator.views.curves import value_text
+from orchestrator.views.curves import Shared, value_text
 from orchestrator.views.stats import Replicates, mean_accuracy, mean_interval
 from orchestrator.views.trial_rows import MODEL_FIELDS, TrialRows, open_sweep
 
@@ -90,8 +92,7 @@ def read_table(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
         UsageError: there is no such sweep under the root.
         ResultsError: the sweep's index is damaged.
     """
-    rows = open_sweep(results, sweep)
-    return _frame(rows.trials(), COLUMN_TYPES, rows)
+    return _trial_frame(open_sweep(results, sweep))
 
 
 def read_epochs(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
@@ -102,7 +103,31 @@ def read_epochs(results: str | Path | ResultsDir, sweep: str) -> pd.DataFrame:
         ResultsError: the sweep's index is damaged.
     """
     rows = open_sweep(results, sweep)
-    return _frame(rows.epochs(), EPOCH_TYPES, rows)
+    return _epoch_frame(rows, _trial_frame(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class SweepTables:
+    """The frames of one sweep, every file read once."""
+
+    trials: pd.DataFrame
+    """As `read_table`."""
+    epochs: pd.DataFrame
+    """As `read_epochs`."""
+    test_sets: Mapping[str, str]
+    """Trial to the name of what it was tested on, for trials with a record."""
+
+
+def read_tables(results: str | Path | ResultsDir, sweep: str) -> SweepTables:
+    """Both frames of a sweep.
+
+    Raises:
+        UsageError: there is no such sweep under the root.
+        ResultsError: the sweep's index is damaged.
+    """
+    rows = open_sweep(results, sweep)
+    trials = _trial_frame(rows)
+    return SweepTables(trials, _epoch_frame(rows, trials), rows.test_sets)
 
 
 def summarize_cells(table: pd.DataFrame, replicates: Mapping[str, Replicates] | None = None) -> pd.DataFrame:
@@ -115,7 +140,17 @@ def summarize_cells(table: pd.DataFrame, replicates: Mapping[str, Replicates] | 
     """
     axes = [axis for axis in table.attrs["axes"] if axis in table.columns]
     known = replicates or {}
-    rows = [_cell_row(trials, axes, known.get(str(cell))) for cell, trials in table.groupby("cell_id", sort=False)]
+    same = [*axes, "cell_id", "label", "curve", *MODEL_FIELDS, "num_params", "flops"]
+    values = {name: plain_values(table[name]) for name in (*same, *READ_FOR_CELLS)}
+    is_averaged = averaged_rows(table).tolist()
+    places: dict[str, list[int]] = {}
+    for place, cell in enumerate(values["cell_id"]):
+        places.setdefault(cell, []).append(place)
+    rows = []
+    for cell, members in places.items():
+        averaged = [place for place in members if is_averaged[place]]
+        first = {name: _first_known(values[name], members) for name in same}
+        rows.append({**first, **_cell_row(values, members, averaged, known.get(cell))})
     extra = {axis: table[axis].dtype for axis in axes if axis not in CELL_TYPES}
     types = {"cell_id": "string", "label": "string", "curve": "string", **extra, **CELL_TYPES}
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in types.items()}
@@ -130,34 +165,49 @@ def averaged_trials(trials: pd.DataFrame) -> pd.DataFrame:
     return complete[complete["protocol"] == complete["protocol"].max()]
 
 
-def _cell_row(trials: pd.DataFrame, axes: list[str], replicates: Replicates | None) -> dict[str, Any]:
-    averaged = averaged_trials(trials)
-    states = trials["state"]
-    num_complete = int((states == State.COMPLETE).sum())
-    num_diverged, num_failed = int((states == State.DIVERGED).sum()), int((states == State.FAIL).sum())
-    same = [*axes, "cell_id", "label", "curve", *MODEL_FIELDS, "num_params", "flops"]
+def averaged_rows(table: pd.DataFrame) -> pd.Series:
+    """Of a whole `read_table` frame, whether each row is one that its cell's means hold, as `averaged_trials`."""
+    is_complete = (table["state"] == State.COMPLETE).fillna(False) & table["test_acc"].notna()
+    newest = table["protocol"].where(is_complete).groupby(table["cell_id"], sort=False).transform("max")
+    return is_complete & (table["protocol"] == newest).fillna(False)
+
+
+def plain_values(column: pd.Series) -> list[Any]:
+    """The values of a column as Python's own, None where one is missing; quicker to walk than rows."""
+    return [None if is_missing else value for value, is_missing in zip(column.tolist(), column.isna(), strict=True)]
+
+
+READ_FOR_CELLS = ("state", "protocol", "test_acc", "val_acc", "deviations", "code_fingerprint", "device")
+
+
+def _cell_row(
+    values: Mapping[str, list[Any]], members: list[int], averaged: list[int], replicates: Replicates | None
+) -> dict[str, Any]:
+    """What is counted and averaged; `members` and `averaged` are places in the lists of `values`."""
+    states = Counter(values["state"][place] for place in members)
+    num_complete, num_lost = states[State.COMPLETE], states[State.DIVERGED] + states[State.FAIL]
+    kinds = {name: {values[name][place] for place in averaged} - {None} for name in ("code_fingerprint", "device")}
     return {
-        **{name: _first_known(trials[name]) for name in same},
-        "num_trials": len(trials),
+        "num_trials": len(members),
         "n": len(averaged),
-        "protocol": _first_known(averaged["protocol"]),
-        **_estimate("test_acc", averaged["test_acc"]),
+        "protocol": _first_known(values["protocol"], averaged),
+        **_estimate("test_acc", [values["test_acc"][place] for place in averaged]),
         **_two_way(replicates),
-        **_estimate("val_acc", averaged["val_acc"]),
-        "num_diverged": num_diverged,
-        "num_failed": num_failed,
-        "num_missing": len(trials) - num_complete - num_diverged - num_failed,
+        **_estimate("val_acc", [values["val_acc"][place] for place in averaged]),
+        "num_diverged": states[State.DIVERGED],
+        "num_failed": states[State.FAIL],
+        "num_missing": len(members) - num_complete - num_lost,
         "num_other_protocol": num_complete - len(averaged),
-        "num_deviating": int(averaged["deviations"].notna().sum()),
-        "is_mixed_code": averaged["code_fingerprint"].nunique() > 1,
-        "is_mixed_device": averaged["device"].nunique() > 1,
-        "method": _method(averaged, replicates),
+        "num_deviating": sum(values["deviations"][place] is not None for place in averaged),
+        "is_mixed_code": len(kinds["code_fingerprint"]) > 1,
+        "is_mixed_device": len(kinds["device"]) > 1,
+        "method": _method(len(averaged), replicates),
     }
 
 
-def _estimate(name: str, values: pd.Series) -> dict[str, float | None]:
-    known = values.dropna()
-    if known.empty:
+def _estimate(name: str, values: list[float | None]) -> dict[str, float | None]:
+    known = [value for value in values if value is not None]
+    if not known:
         return {}
     found = mean_interval(known)
     return {name: found.mean, f"{name}_sd": found.sd, f"{name}_low": found.low, f"{name}_high": found.high}
@@ -171,32 +221,47 @@ def _two_way(replicates: Replicates | None) -> dict[str, float | None]:
     return {"test_acc_low": found.low, "test_acc_high": found.high}
 
 
-def _method(averaged: pd.DataFrame, replicates: Replicates | None) -> str | None:
-    if averaged.empty:
+def _method(num_averaged: int, replicates: Replicates | None) -> str | None:
+    if not num_averaged:
         return None
     return "seeds only" if replicates is None or replicates.num_images is None else "seed x image"
 
 
-def _first_known(values: pd.Series) -> Any:
-    known = values.dropna()
-    return None if known.empty else known.iloc[0]
+def _first_known(values: list[Any], places: list[int]) -> Any:
+    return next((values[place] for place in places if values[place] is not None), None)
 
 
-def _frame(rows: list[dict[str, Any]], types: Mapping[str, str], source: TrialRows) -> pd.DataFrame:
-    index: SweepIndex = source.index
-    axes = [axis for axis in index.axes if axis not in types]
-    columns = {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in types.items()}
+def _trial_frame(source: TrialRows) -> pd.DataFrame:
+    rows, axes = source.trials(), [axis for axis in source.index.axes if axis not in COLUMN_TYPES]
+    columns = {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in COLUMN_TYPES.items()}
     columns |= {axis: _axis_series([row.get(axis) for row in rows]) for axis in axes}
-    frame = pd.DataFrame(columns)[[*FIRST_COLUMNS, *axes, *(name for name in types if name not in FIRST_COLUMNS)]]
-    frame.attrs = {
+    frame = pd.DataFrame(columns)[[*FIRST_COLUMNS, *axes, *(n for n in COLUMN_TYPES if n not in FIRST_COLUMNS)]]
+    frame.attrs = _attrs(source)
+    return frame
+
+
+def _epoch_frame(source: TrialRows, trials: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `trials`, which is in the order of the index, each repeated for its epochs."""
+    places, rows = source.epochs()
+    axes = [axis for axis in source.index.axes if axis not in EPOCH_TYPES]
+    own = [name for name in EPOCH_TYPES if name not in (*FIRST_COLUMNS, *MODEL_FIELDS)]
+    frame = trials[[*FIRST_COLUMNS, *axes, *MODEL_FIELDS]].iloc[places].reset_index(drop=True)
+    columns = {name: pd.Series([getattr(row, name) for row in rows], dtype=EPOCH_TYPES[name]) for name in own}
+    frame = frame.assign(**columns)
+    frame.attrs = _attrs(source)
+    return frame
+
+
+def _attrs(source: TrialRows) -> dict[str, Any]:
+    index: SweepIndex = source.index
+    return {
         "sweep": index.name,
         "question": index.question,
         "axes": list(index.axes),
         "num_pending": index.num_pending,
-        "curves": {name.curve: dict(name.parts) for name in source.names()},
+        "curves": Shared({name.curve: dict(name.parts) for name in source.names}),
         "notices": list(source.notices),
     }
-    return frame
 
 
 def _axis_series(values: list[Any]) -> pd.Series:

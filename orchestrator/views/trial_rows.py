@@ -6,10 +6,10 @@ same.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ class TrialRows:
     results: ResultsDir
     index: SweepIndex
     notices: list[str] = field(default_factory=list)
+    test_sets: dict[str, str] = field(default_factory=dict)
+    """Trial to the name of what it was tested on, for the trials whose record has been read."""
 
+    @cached_property
     def names(self) -> list[CurveName]:
         """The names of the members' cells, a name a member."""
         cells = {member.cell_id: member.axes for member in self.index.members}
@@ -44,23 +47,29 @@ class TrialRows:
 
     def trials(self) -> list[dict[str, Any]]:
         """One row a trial, in the order of the index."""
-        rows = [self._trial(member, name) for member, name in zip(self.index.members, self.names(), strict=True)]
+        rows = [self._trial(member, name) for member, name in zip(self.index.members, self.names, strict=True)]
         _fill_from_cell_mates(rows)
         return rows
 
-    def epochs(self) -> list[dict[str, Any]]:
-        """One row a finished epoch; an epoch that was trained again after a stop counts as it ended."""
-        rows = []
-        for trial in self.trials():
-            latest = {row.epoch: row for row in self._metrics(self.results.trial(trial["trial_id"]))}
-            rows += [{**trial, **dataclasses.asdict(latest[epoch])} for epoch in sorted(latest)]
-        return rows
+    def epochs(self) -> tuple[list[int], list[EpochMetrics]]:
+        """Every finished epoch, and before it the place of its trial in the index; an epoch that was trained again
+        after a stop counts as it ended.
+        """
+        places: list[int] = []
+        rows: list[EpochMetrics] = []
+        for place, member in enumerate(self.index.members):
+            latest = {row.epoch: row for row in self._metrics(self.results.trial(member.trial_id))}
+            rows += [latest[epoch] for epoch in sorted(latest)]
+            places += [place] * len(latest)
+        return places, rows
 
     def _trial(self, member: SweepMember, name: CurveName) -> dict[str, Any]:
         folder = self.results.trial(member.trial_id)
         record = self._record(folder)
         content = record.trial if record else self._trial_file(folder)
         model = content.get("model", {})
+        if record is not None:
+            self.test_sets[member.trial_id] = test_set_of(record)
         return {
             **{axis: _plain(value) for axis, value in member.axes.items()},
             **{column: model.get(column, member.axes.get(column)) for column in MODEL_FIELDS},
@@ -155,6 +164,13 @@ def _fill_from_cell_mates(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             if row[column] is None:
                 row[column] = known.get(row["cell_id"])
+
+
+def test_set_of(record: TrialRecord) -> str:
+    """A name that two trials share exactly when they were tested on the same images: the content of the data, and the
+    share of it that is held out, which fix the images and their order.
+    """
+    return f"{record.provenance.data_fingerprint}:{record.trial.get('data', {}).get('test_fraction')}"
 
 
 def _versions(versions: Mapping[str, str]) -> str:

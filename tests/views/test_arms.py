@@ -10,7 +10,7 @@ import pytest
 from orchestrator.views.arms import Arm, choose_pairs, compared_axis, find_arms, find_pairs, read_cells
 from orchestrator.views.frames import Frames
 from orchestrator.views.stats import Replicates, score_seeds
-from orchestrator.views.table import read_table
+from orchestrator.views.table import read_table, read_tables
 from tests.views.answered_sweep import build_answered
 from tests.views.sweep_builder import build_sweep, diverged
 
@@ -58,7 +58,7 @@ def test_arms_are_compared_where_their_other_axes_agree() -> None:
 def test_an_axis_that_only_one_side_has_keeps_nobody_apart() -> None:
     arms = [arm(attention="self"), arm(attention="reattention", last="last 4"), arm(attention="reattention", last="8")]
     assert named(arms) == [("reattention, last 4", "self"), ("reattention, 8", "self")]
-    assert find_pairs(arms)[0].context == "last 4"
+    assert next(find_pairs(arms)).context == "last 4"
 
 
 def test_without_two_attentions_another_axis_is_compared() -> None:
@@ -66,7 +66,7 @@ def test_without_two_attentions_another_axis_is_compared() -> None:
     assert compared_axis(arms) == "init_values"
     assert named(arms) == [("self, none", "self, 0.1")]
     assert compared_axis([arm(attention="self")]) is None
-    assert find_pairs([arm(attention="self")]) == []
+    assert list(find_pairs([arm(attention="self")])) == []
 
 
 def test_depths_of_a_pair_are_those_that_both_have() -> None:
@@ -87,7 +87,7 @@ def test_what_diverged_is_counted_and_in_no_cell(tmp_path: Path) -> None:
         sweep.finish(trial)
     sweep.finish(sweep.trials[3], diverged(sweep.trials[3]))
     table = read_table(tmp_path, sweep.name)
-    (found,) = find_arms(table, read_cells(sweep.results, table))
+    (found,) = find_arms(table, read_cells(sweep.results, table, read_tables(sweep.results, sweep.name).test_sets))
     assert {depth: cell.seeds for depth, cell in found.cells.items()} == {4: (0, 1), 8: (0,)}
     assert found.num_diverged == 1
 
@@ -96,5 +96,5 @@ def test_one_trial_without_predictions_leaves_its_cell_the_accuracies(tmp_path: 
     sweep = build_answered(tmp_path, {"depth": [4, 8]}, seeds=2, has_probes=False)
     sweep.results.trial(sweep.trials[0].trial_id).predictions_file.unlink()
     table = read_table(tmp_path, sweep.name)
-    (found,) = find_arms(table, read_cells(sweep.results, table))
+    (found,) = find_arms(table, read_cells(sweep.results, table, read_tables(sweep.results, sweep.name).test_sets))
     assert [cell.num_images for cell in found.cells.values()] == [None, 400]

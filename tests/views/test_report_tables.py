@@ -17,7 +17,7 @@ IN_TEX = {"cells", "saturation", "deltas", "contrasts"}
 def test_every_table_is_csv_and_parquet_and_those_of_the_page_are_latex(
     answered_sweep: SweepBuilder, frames: Frames
 ) -> None:
-    found = table_files(answered_sweep.results, answered_sweep.name, frames)
+    found = table_files(answered_sweep.name, frames)
     shown = set(TABLE_KINDS) - {"choices"}
     assert set(found) == {f"{n}.{s}" for n in shown for s in ("csv", "parquet")} | {f"{n}.tex" for n in IN_TEX}
     for name in shown:
@@ -34,5 +34,5 @@ def test_every_table_is_csv_and_parquet_and_those_of_the_page_are_latex(
 def test_a_sweep_that_has_not_begun_has_its_cells_and_trials_alone(tmp_path: Path) -> None:
 
     sweep = build_sweep(tmp_path, {"depth": [4, 8]})
-    found = table_files(sweep.results, sweep.name, read_frames(sweep.results, sweep.name))
+    found = table_files(sweep.name, read_frames(sweep.results, sweep.name))
     assert {name.partition(".")[0] for name in found} == {"cells", "trials", "epochs"}
