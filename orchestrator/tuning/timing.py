@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.trial import Trial
@@ -20,34 +21,57 @@ COSTS_NO_TIME = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Work:
+    """What takes equal time: trials of one kind."""
+
+    family: str
+    depth: int
+    num_epochs: int
+
+
 class EpochTimes:
     """Seconds an epoch, by family and depth, on one kind of device."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._sums: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
+        """Seconds together and the number of epochs, by family and depth."""
 
     def add(self, canonical: Mapping[str, Any], seconds: float) -> None:
         """Take in a measured epoch of the trial with this canonical content."""
-        self._seconds[_family(canonical)][int(canonical["model"]["depth"])].append(seconds)
+        self.add_to(_family(canonical), int(canonical["model"]["depth"]), seconds)
+
+    def add_to(self, family: str, depth: int, seconds: float) -> None:
+        """Take in a measured epoch."""
+        total, count = self._sums[family].get(depth, (0.0, 0))
+        self._sums[family][depth] = total + seconds, count + 1
 
     def epoch_s(self, trial: Trial) -> float | None:
         """Expected seconds an epoch of `trial`, or None while nothing comparable was measured."""
-        by_depth = self._seconds.get(_family(trial.canonical()))
-        if not by_depth:
+        return self.epoch_s_of(work_of(trial))
+
+    def epoch_s_of(self, work: Work) -> float | None:
+        """Expected seconds an epoch of such a trial, or None while nothing comparable was measured."""
+        sums = self._sums.get(work.family)
+        if not sums:
             return None
-        means = {depth: sum(values) / len(values) for depth, values in by_depth.items()}
-        depth = trial.model.depth
-        if depth in means:
-            return means[depth]
+        means = {depth: total / count for depth, (total, count) in sums.items()}
+        if work.depth in means:
+            return means[work.depth]
         if len(means) == 1:
             ((known, seconds),) = means.items()
-            return seconds * depth / known
-        return _line_at(means, depth)
+            return seconds * work.depth / known
+        return _line_at(means, work.depth)
 
     def trial_s(self, trial: Trial) -> float | None:
         """Expected seconds of all epochs of `trial`."""
         seconds = self.epoch_s(trial)
         return None if seconds is None else seconds * (trial.train.epochs + trial.train.cooldown_epochs)
+
+
+def work_of(trial: Trial) -> Work:
+    """The kind of a trial."""
+    return Work(_family(trial.canonical()), trial.model.depth, trial.train.epochs + trial.train.cooldown_epochs)
 
 
 def _family(canonical: Mapping[str, Any]) -> str:
