@@ -21,13 +21,12 @@ from orchestrator.training.checkpoint import Progress
 from orchestrator.training.loop import Outcome
 from orchestrator.trial import Trial
 from orchestrator.tuning import ray_tune
+from orchestrator.tuning.ray_trial import TuneTrial
 
 WAIT_S = 0.02
 """Of one epoch."""
 NUM_IMAGES = 359
 WEIGHTS = bytes(4096)
-
-TuneTrial = ray_tune.TuneTrial
 
 
 def wait_and_report(trial: Trial, **settings: Any) -> Generator[EpochMetrics, None, Outcome]:

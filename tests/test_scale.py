@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.simulated_results import SWEEP, write_results
 from orchestrator.cli import run_command
+from orchestrator.results import ResultsDir
+from orchestrator.views.frames import read_frames
 from tests.opened_files import opened_files
 
 NUM_TRIALS = 40
@@ -43,3 +45,10 @@ def test_a_finished_trial_costs_one_file(
 ) -> None:
     assert opened_by(root, *(word.format(root=root) for word in words)) == {"record.json": NUM_TRIALS}
     capsys.readouterr()
+
+
+def test_what_a_report_is_made_from_costs_three_files_a_trial(root: Path) -> None:
+    with opened_files() as opened:
+        read_frames(ResultsDir(root), SWEEP)
+    names = Counter(path.name for path in opened if root / "trials" in path.parents)
+    assert names == dict.fromkeys(("record.json", "metrics.jsonl", "predictions.npz"), NUM_TRIALS)

@@ -150,11 +150,11 @@ def _at(trial: pd.Series, stacked: Array, epochs: Array, moment: Moment) -> Arra
 def _probed(results: str | Path | ResultsDir, table: pd.DataFrame) -> Iterator[tuple[pd.Series, Mapping[str, Array]]]:
     """The trials of the table that have probes, and these; damaged files become notices of the table."""
     opened = results if isinstance(results, ResultsDir) else ResultsDir(Path(results))
-    for place, (trial_id, depth) in enumerate(zip(table["trial_id"], table["depth"], strict=True)):
+    for row, (trial_id, depth) in enumerate(zip(table["trial_id"], table["depth"], strict=True)):
         folder = opened.trial(trial_id)
         if pd.isna(depth) or not folder.probes_file.exists():
             continue
-        trial, arrays = table.iloc[place], _read(folder)
+        trial, arrays = table.iloc[row], _read(folder)
         if arrays is None:
             place = folder.probes_file.relative_to(opened.root)
             table.attrs["notices"] = [*table.attrs["notices"], f"{place} is damaged; its probes are left out"]

@@ -43,7 +43,8 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
     Args:
         count: `num_params` or `flops`.
     """
-    rows, parts = [], {}
+    rows: list[dict[str, Any]] = []
+    parts: dict[str, dict[str, str]] = {}
     left_out: list[str] = []
     measured = cells[(cells["n"] > 0) & cells[count].notna()].sort_values(count, kind="stable")
     classes: list[tuple[float, list[pd.Series]]] = []

@@ -81,3 +81,16 @@ def test_an_arm_without_finished_seeds_is_asked_nothing() -> None:
     assert (found.saturation, found.comparisons) == ((), ())
     assert not found.has_images
     assert not find_answers([]).has_images
+
+
+def test_of_very_many_curves_the_first_are_asked_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.views.answers.MAX_ARMS", 2)
+    monkeypatch.setattr("orchestrator.views.answers.MAX_PAIRS", 1)
+    cells = {depth: score_seeds([0.8, 0.81, 0.82]) for depth in (4, 8)}
+    arms = [Arm(name, {"attention": name}, cells, 0) for name in ("self", "reattention", "mix_only")]
+    answers = find_answers(arms)
+    assert [arm.curve for arm, _ in answers.saturation] == ["self", "reattention"]
+    assert answers.num_not_asked == 1
+    assert [(one.pair.a.curve, one.pair.b.curve) for one in answers.comparisons] == [("reattention", "self")]
+    assert answers.has_more_pairs
+    assert not find_answers(arms[:2]).has_more_pairs

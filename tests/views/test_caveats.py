@@ -102,3 +102,12 @@ def test_seeds_that_are_not_shared_are_told(tmp_path: Path) -> None:
         if (trial.seed < 3) == (trial.model.attention == "self"):
             sweep.results.trial(trial.trial_id).record_file.unlink()
     assert "Seeds are not shared, so differences are unpaired" in caveats(sweep)
+
+
+def test_curves_and_pairs_beyond_what_is_asked_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.views.answers.MAX_ARMS", 1)
+    monkeypatch.setattr("orchestrator.views.answers.MAX_PAIRS", 1)
+    axes = {**AXES, "attention": ["self", "reattention", "mix_only"]}
+    sweep = build_answered(tmp_path, axes, has_probes=False, **CONTENT)
+    told = "Only the first 1 of 3 curves are asked where depth stops paying, and only the first 1 pairs of curves are"
+    assert told in caveats(sweep)

@@ -8,7 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from orchestrator.views.captions import accuracy_caption, params_caption
+from orchestrator.views.curves import Shared
 from orchestrator.views.figure_data import (
+    FEW_LEARNING_CURVES,
+    MAX_DRAWN_CURVES,
     MAX_LEARNING_CURVES,
     MAX_SEED_LINES,
     accuracy_vs_depth_data,
@@ -120,3 +124,23 @@ def test_many_trials_are_drawn_as_means_alone_and_many_curves_in_part() -> None:
     many = learning_curve_data(epochs_of(make_table([{"seed": seed} for seed in range(MAX_SEED_LINES + 1)])))
     assert set(many["kind"]) == {"mean"}
     assert "too many" in many.attrs["left_out"][0]
+
+
+def test_of_very_many_curves_the_first_are_drawn_and_the_caption_says_so() -> None:
+    names = [f"c{number}" for number in range(MAX_DRAWN_CURVES + 1)]
+    table = make_table([{"curve": name, "attention": name} for name in names])
+    cells = summarize_cells(table)
+    for data, caption in (
+        (accuracy_vs_depth_data(cells, table), accuracy_caption),
+        (accuracy_vs_params_data(cells), params_caption),
+    ):
+        assert [name for name in dict.fromkeys(data["curve"]) if name in names] == names[:MAX_DRAWN_CURVES]
+        told = f"Only the first {MAX_DRAWN_CURVES} of {MAX_DRAWN_CURVES + 1} curves are drawn; cells.csv has all."
+        assert caption(data).endswith(told)
+    assert learning_curve_data(epochs_of(table))["curve"].nunique() == FEW_LEARNING_CURVES
+
+
+def test_copies_of_a_frame_share_what_belongs_to_no_row() -> None:
+    table = make_table([{"depth": 12}])
+    table.attrs["curves"] = Shared(table.attrs["curves"])
+    assert table.iloc[:1].attrs["curves"] is table.attrs["curves"]
