@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -116,7 +115,7 @@ def _finish(folder: TrialFolder, trial: Trial, scored: Replicates, row: int) -> 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, is_correct=np.packbits(is_correct), num_images=len(is_correct))
     durable.write_json(folder.trial_file, trial.canonical())
-    durable.write_text(folder.metrics_file, "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in rows))
+    durable.write_text(folder.metrics_file, "".join(durable.seal_line(dataclasses.asdict(one)) + "\n" for one in rows))
     durable.write_sealed_json(folder.attempt_file(1), dataclasses.asdict(_attempt()))
     folder.log_file(1).write_text(f"{NOON} INFO trial {trial.trial_id} ({trial.label}), attempt 1\n")
     durable.write_bytes(folder.predictions_file, buffer.getvalue())

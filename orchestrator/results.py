@@ -117,14 +117,13 @@ class TrialFolder:
             ResultsError: the file is damaged; the message names it.
             NewerFileError: a newer version wrote it.
         """
-        path = self.record_file
-        if not path.exists():
+        if not self.record_file.exists():
             return None
-        content = read_document(path, SCHEMA)
+        content = read_document(self.record_file, SCHEMA)
         try:
             return TrialRecord.from_json(content)
         except (TypeError, KeyError, ValueError) as error:
-            raise ResultsError(f"{path} is not a trial record: {error}") from error
+            raise ResultsError(f"{self.record_file} is not a trial record: {error}") from error
 
     def read_metrics(self) -> list[EpochMetrics]:
         """The rows so far; a torn last line does not count."""
@@ -150,11 +149,9 @@ class TrialFolder:
 
     def state_of(self, attempts: Sequence[Attempt]) -> State:
         """Where a trial without a record stands, which has made these attempts."""
-        if not attempts:
-            return State.WAITING
-        if attempts[-1].outcome == "FAIL":
+        if attempts and attempts[-1].outcome == "FAIL":
             return State.FAIL
-        return State.RUNNING if is_held(attempts[-1]) else State.WAITING
+        return State.RUNNING if attempts and is_held(attempts[-1]) else State.WAITING
 
 
 @dataclass(frozen=True)
