@@ -230,8 +230,13 @@ class RunWatch:
 def newest(folder: Path, kind: type[C]) -> C | None:
     """The claim that counts, None without a readable one."""
     number = newest_number(folder)
+    return read_claim(folder, number, kind) if number else None
+
+
+def read_claim(folder: Path, number: int, kind: type[C]) -> C | None:
+    """One claim, None where it is not there or damaged."""
     path = claim_file(folder, number)
-    content = durable.read_bytes(path) if number else None
+    content = durable.read_bytes(path)
     return None if content is None else _parse(path, content, kind)
 
 

@@ -45,6 +45,7 @@ from orchestrator.tuning.fitting import train_that_fits
 from orchestrator.tuning.heartbeat import Heartbeat, watched_attempt
 from orchestrator.tuning.pruning import PrunedError, PruneRule, check_goes_on
 from orchestrator.tuning.stop_file import stop_check
+from orchestrator.tuning.tidying import tidy_finished
 from orchestrator.tuning.trial_record import complete_record, ended_record
 
 log = logging.getLogger("orchestrator")
@@ -66,6 +67,7 @@ def run_attempt(trial: Trial, settings: RunSettings) -> Generator[EpochMetrics, 
     except StoppedError:
         return TrialEnded(trial.trial_id, State.WAITING)
     if isinstance(claimed, TrialRecord):
+        tidy_finished(folder)
         return TrialEnded(trial.trial_id, claimed.state, claimed)
     try:
         with logging_to(folder.log_file(claimed.claim.number)):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from orchestrator import durable, lease
 from orchestrator.grid import Grid
@@ -23,6 +24,7 @@ from orchestrator.tuning.cell_search import chosen_values, survey_searches
 from orchestrator.tuning.runner import Listener, Runner, RunOptions, longest_first
 from orchestrator.tuning.search_phase import SearchSummary, index_of, run_search, summarize_search, write_snapshot
 from orchestrator.tuning.survey import Standing, survey
+from orchestrator.tuning.tidying import tidy_finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +69,15 @@ def run_sweep(
         ResultsError, DataError, ClusterError: the machine is not ready; nothing was trained, or all is saved.
     """
     began = time.monotonic()
-    with _held(spec, results, options, listeners) as number, ExitStack() as stack:
-        runner = Runner(spec, results, options, listeners, stack, run=(spec.name, number))
+    with _held(spec, results, options, listeners) as held, ExitStack() as stack:
+        runner = Runner(spec, results, options, listeners, stack, run=(spec.name, held.number))
         searches = run_search(runner, grid)
         grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
         standings = survey(grid, results, spec.name)
+        if held.is_after_crash:
+            for standing in standings:
+                if standing.is_finished:
+                    tidy_finished(results.trial(standing.trial.trial_id))
         index = index_of(spec, grid, searches)
         write_snapshot(results.sweep(spec.name), spec, index)
         to_run = [] if runner.is_over else select_trials(standings, options)
@@ -85,9 +91,18 @@ def run_sweep(
         return _summarize(runner, standings, index.num_pending, summarize_search(searches), wall_time_s)
 
 
+class _Held(NamedTuple):
+    """A sweep that this run holds."""
+
+    number: int
+    """Of this run."""
+    is_after_crash: bool
+    """The run before it never came to its end."""
+
+
 @contextmanager
-def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: Sequence[Listener]) -> Iterator[int]:
-    """Hold the sweep while the block runs; the number of this run.
+def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: Sequence[Listener]) -> Iterator[_Held]:
+    """Hold the sweep while the block runs.
 
     Raises:
         LockedError: another run holds it.
@@ -105,7 +120,9 @@ def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: 
     with lease.hold(folder.runs, f"sweep {spec.name!r}", Run, make, on_wait) as held:
         for place in (folder.path, folder.specs):
             durable.remove_leftovers(place)
-        yield held.claim.number
+        number = held.claim.number
+        before = lease.read_claim(folder.runs, number - 1, Run) if number > 1 else None
+        yield _Held(number, number > 1 and (before is None or before.ended_at is None))
 
 
 def select_trials(standings: Sequence[Standing], options: RunOptions) -> list[Trial]:
