@@ -231,9 +231,10 @@ def schema(results: Path, as_json: bool) -> None:
 def doctor(results: Path, as_json: bool) -> int:
     """Check this machine and this install.
 
-    Exit code 3 where something has to be mended.
+    Versions and their known holes, GPUs, limits, memory, disk, the results root and its file system, clocks, Ray's
+    token. Exit code 3 where something has to be mended.
     """
-    from orchestrator.cli_setup import run_doctor
+    from orchestrator.cli_doctor import run_doctor
 
     return run_doctor(results, as_json)
 

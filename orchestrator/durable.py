@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import socket
@@ -22,10 +21,9 @@ from orchestrator import local_files, object_files
 from orchestrator.errors import LockedError, NewerFileError, ResultsError
 from orchestrator.local_files import MANIFEST, TEMPORARY_PREFIX
 from orchestrator.places import is_local
+from orchestrator.sealing import seal_line, sealed, sha256, unseal_json, unseal_line
 
-__all__ = ["MANIFEST", "TEMPORARY_PREFIX"]
-
-LINE_DIGITS = 16
+__all__ = ["MANIFEST", "TEMPORARY_PREFIX", "seal_line", "sha256", "unseal_json", "unseal_line"]
 
 FREE_SPACE = "; free some space there, then run the same command again: every finished step is kept"
 OTHER_FOLDER = "; let this user write there, or name another folder with --results"
@@ -82,7 +80,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
     """`write_json` with a checksum of the content beside it; `read_sealed_json` verifies it."""
-    write_json(path, _sealed(content))
+    write_json(path, sealed(content))
 
 
 def create_sealed_json(path: Path, content: Mapping[str, Any]) -> bool:
@@ -92,7 +90,7 @@ def create_sealed_json(path: Path, content: Mapping[str, Any]) -> bool:
         ResultsError: the folder cannot be written.
     """
     with _as_results_error("write", path):
-        return _files(path).create(path, _json_bytes(_sealed(content)))
+        return _files(path).create(path, _json_bytes(sealed(content)))
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -132,41 +130,6 @@ def read_document(path: Path, schema: int) -> dict[str, Any]:
     found = content.get("schema", 0)
     if found > schema:
         raise NewerFileError(path, found, schema)
-    return content
-
-
-def unseal_json(path: Path, text: bytes) -> dict[str, Any]:
-    """The content of a sealed document that was read from `path`.
-
-    Raises:
-        ResultsError: it is cut short or altered; the message names `path`.
-    """
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ResultsError(f"{path} is damaged: it is not complete JSON") from error
-    if not isinstance(content, dict) or content.pop("sha256", None) != _checksum_of(content):
-        raise ResultsError(f"{path} is damaged: its checksum does not match its content")
-    return content
-
-
-def seal_line(content: Mapping[str, Any]) -> str:
-    """One line of JSON with a checksum of the content; `unseal_line` verifies it."""
-    return json.dumps({**content, "sha256": _checksum_of(content)[:LINE_DIGITS]}, allow_nan=False)
-
-
-def unseal_line(line: str) -> dict[str, Any]:
-    """What `seal_line` was given; a line without a checksum, as an earlier version wrote it, is taken as it is.
-
-    Raises:
-        ValueError: the line is cut short or altered.
-    """
-    content = json.loads(line)
-    if not isinstance(content, dict):
-        raise ValueError("it holds no JSON object")
-    sealed = content.pop("sha256", None)
-    if sealed is not None and sealed != _checksum_of(content)[:LINE_DIGITS]:
-        raise ValueError("its checksum does not match its content")
     return content
 
 
@@ -269,26 +232,12 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def sha256(content: bytes) -> str:
-    """64 hex digits."""
-    return hashlib.sha256(content).hexdigest()
-
-
 def _files(path: Path) -> _Files:
     return local_files if is_local(path) else object_files
 
 
 def _json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {**content, "sha256": _checksum_of(content)}
-
-
-def _checksum_of(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return sha256(text.encode())
 
 
 @contextmanager

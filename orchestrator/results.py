@@ -23,10 +23,8 @@ from orchestrator.trial import digest
 from orchestrator.tuned import SCHEMA as TUNED_SCHEMA
 from orchestrator.tuned import TunedSweep
 
-FINAL = "final"
-"""The checkpoint that a finished trial keeps."""
-WEIGHTS = "model.safetensors"
-"""The weights in a checkpoint."""
+FINAL, WEIGHTS = "final", "model.safetensors"
+"""The checkpoint that a finished trial keeps, and the weights in one."""
 
 
 @dataclass(frozen=True)

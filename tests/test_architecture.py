@@ -40,6 +40,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("processes",),
     ("object_path",),
     ("places",),
+    ("sealing",),
     ("local_files",),
     ("object_files",),
     ("durable",),

@@ -45,7 +45,21 @@ def peak_memory_mib(device: str) -> float:
     return int(re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)[1]) / 2**10  # type: ignore[index]
 
 
-def describe_devices() -> str:
-    """What torch sees, in words."""
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return "GPUs: " + ", ".join(names) if names else f"no GPU; cpu: {cpu_name()}"
+def describe_gpus() -> list[str]:
+    """Name and memory of each GPU that torch sees."""
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in found]
+
+
+def load_torchvision() -> None:
+    """Load what is built for one torch.
+
+    Raises:
+        ImportError, OSError, RuntimeError: it was built for another.
+    """
+    import torchvision  # noqa: F401
+
+
+def cuda_version() -> str | None:
+    """What this torch was built for; None for a torch without CUDA."""
+    return torch.version.cuda

@@ -4,13 +4,22 @@ import pytest
 import torch
 
 from orchestrator.errors import NotReadyError
-from orchestrator.training.device import describe_devices, device_name, peak_memory_mib, pick_device
+from orchestrator.training.device import (
+    cuda_version,
+    describe_gpus,
+    device_name,
+    load_torchvision,
+    peak_memory_mib,
+    pick_device,
+)
 
 
 def test_no_gpu_asked_for_means_the_cpu() -> None:
     assert pick_device(0) == "cpu"
     assert device_name("cpu").startswith("cpu: ")
-    assert "cpu" in describe_devices() or "GPUs" in describe_devices()
+    assert all("GiB" in gpu for gpu in describe_gpus())
+    assert bool(describe_gpus()) <= (cuda_version() is not None)
+    load_torchvision()
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
