@@ -80,14 +80,14 @@ class Lease(Generic[C]):
         try:
             self.update(ended_at=provenance.utc_now(), outcome=outcome, **changes)
         except OrchestratorError:
-            _given_up.add(_key(self.folder, self.claim.number))
+            _given_up.add((str(self.folder), self.claim.number))
             raise
 
     def abandon(self) -> None:
         """Let it go without a word, where it has not ended: this process may claim again what it claimed."""
         if not self._ended.is_set():
             self._ended.set()
-            _given_up.add(_key(self.folder, self.claim.number))
+            _given_up.add((str(self.folder), self.claim.number))
 
     def _beat(self) -> None:
         while not self._ended.wait(self.claim.lease_s / 3):
@@ -145,7 +145,7 @@ def wait_until_free(
         number = newest_number(folder)
         path = claim_file(folder, number)
         content = durable.read_bytes(path) if number else None
-        if content is None or _key(folder, number) in _given_up:
+        if content is None or (str(folder), number) in _given_up:
             return number
         claim = _parse(path, content, kind)
         if claim is not None and (claim.ended_at is not None or may_take(claim)):
@@ -153,7 +153,7 @@ def wait_until_free(
         seems_alive = watch.sees_life(claim, (number, content))
         if seems_alive is False:
             return number
-        owner = describe(claim) if claim is not None else f"{path} is damaged"
+        owner = f"{path} is damaged" if claim is None else _told(claim)
         if seems_alive and not wait:
             raise LockedError(what, owner)
         on_wait(owner)
@@ -270,8 +270,7 @@ def is_held(claim: Claim) -> bool:
     return age_s < LEASES_SHOWN_AS_ALIVE * claim.lease_s
 
 
-def describe(claim: Claim) -> str:
-    """The owner, for messages."""
+def _told(claim: Claim) -> str:
     return f"process {claim.process} on {claim.host} since {claim.started_at}, number {claim.number}"
 
 
@@ -298,7 +297,3 @@ def _end_quietly(lease: Lease[Any], outcome: str, **changes: Any) -> None:
         lease.end(outcome, **changes)
     except OrchestratorError as error:
         log.warning("%s", error)
-
-
-def _key(folder: Path, number: int) -> tuple[str, int]:
-    return str(folder), number

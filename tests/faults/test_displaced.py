@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator
 from pathlib import Path
 
 from orchestrator import durable, lease
-from orchestrator.record import Attempt, Run, State
+from orchestrator.record import Attempt, EpochMetrics, Run, State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning import serial
@@ -18,7 +19,8 @@ from tests.tuning.test_executors import settings_for
 
 def claim_run(results: ResultsDir, number: int) -> None:
     claim = Run(
-        number=number, host="far", process=1, started_at="t", machine="elsewhere", lease_s=600.0, command="", executor="serial",
+        number=number, host="far", process=1, started_at="t", machine="elsewhere", lease_s=600.0, command="",
+        executor="serial",
     )  # fmt: skip
     durable.write_sealed_json(lease.claim_file(results.sweep("s").runs, number), dataclasses.asdict(claim))
 
@@ -29,6 +31,17 @@ def settings_of(results: ResultsDir, trial: Trial, run: int) -> RunSettings:
 
 def snapshot(results: ResultsDir, trial: Trial) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in files(results.trial(trial.trial_id).path)}
+
+
+def end_of(attempt: Generator[EpochMetrics, None, TrialEnded]) -> TrialEnded:
+    """What an attempt that is left to itself returns."""
+    ended: list[TrialEnded] = []
+
+    def collect() -> Generator[EpochMetrics, None, None]:
+        ended.append((yield from attempt))
+
+    assert len(list(collect())) < 2
+    return ended[0]
 
 
 def test_the_successor_trains_to_the_end_and_the_displaced_one_changes_no_byte(
@@ -47,11 +60,7 @@ def test_the_successor_trains_to_the_end_and_the_displaced_one_changes_no_byte(
         snapshot(results, tiny_trial),
         [path.read_bytes() for path in sorted(folder.attempts.glob("*.json"))],
     )
-    try:
-        while True:
-            next(displaced)
-    except StopIteration as stop:
-        assert stop.value.state is State.WAITING
+    assert end_of(displaced).state is State.WAITING
     assert snapshot(results, tiny_trial) == before
     assert [path.read_bytes() for path in sorted(folder.attempts.glob("*.json"))] == attempts
     assert [attempt.run for attempt in folder.read_attempts()] == [run_name("s", 1), run_name("s", 2)]
@@ -71,11 +80,7 @@ def test_a_worker_whose_run_is_over_stops_with_a_checkpoint(
     next(orphan)
     path = lease.claim_file(results.sweep("s").runs, 1)
     durable.write_sealed_json(path, {**durable.read_sealed_json(path), "ended_at": "t"})
-    try:
-        while True:
-            next(orphan)
-    except StopIteration as stop:
-        assert stop.value.state is State.WAITING
+    assert end_of(orphan).state is State.WAITING
     folder = results.trial(tiny_trial.trial_id)
     assert folder.read_attempts()[-1].outcome == "STOPPED"
     assert isinstance(folder.read_attempts()[-1], Attempt)

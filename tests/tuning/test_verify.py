@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -84,9 +83,9 @@ def test_what_differs_is_named(trained: ResultsDir, tmp_path: Path) -> None:
     copy = copy_of(trained, tmp_path / "copy")
     record = records_of(trained)[0]
     folder, other = trained.trial(record.trial_id), copy.trial(record.trial_id)
-    rows = [json.loads(line) for line in other.metrics_file.read_text().splitlines()]
+    rows = [durable.unseal_line(line) for line in other.metrics_file.read_text().splitlines()]
     rows[1]["train_loss"] += 1.0
-    other.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    other.metrics_file.write_text("".join(durable.seal_line(row) + "\n" for row in rows))
     bits = read_is_correct(other)
     assert bits is not None
     bits[:3] ^= True
