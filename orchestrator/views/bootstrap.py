@@ -60,13 +60,16 @@ Weights = tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]
 
 
 def _means(tables: Sequence[NDArray[np.float64]], num_draws: int, random_seed: int) -> NDArray[np.float64]:
-    """[draws] means of the sum of `tables`, each [seeds, images], over draws of images that all share."""
+    """[draws] means of the sum of `tables`, each [seeds, images], over draws of images that all share.
+
+    Products this small are not given to BLAS, whose threads would wait for each other longer than they compute.
+    """
     num_images, nums_seeds = tables[0].shape[1], tuple(len(table) for table in tables)
     make = _remembered if num_draws * num_images <= MAX_REMEMBERED else _weights
     parts = []
     for image_weights, seed_weights in make(num_images, nums_seeds, num_draws, random_seed):
         totals = (
-            np.einsum("ds,ds->d", weights, image_weights @ table.T)
+            np.einsum("ds,ds->d", weights, np.einsum("di,si->ds", image_weights, table))
             for weights, table in zip(seed_weights, tables, strict=True)
         )
         parts.append(sum(totals, np.zeros(len(image_weights))))
