@@ -9,7 +9,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator import durable
@@ -39,7 +39,8 @@ def logging_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-        handler.close()
+        with suppress(OSError):  # a full disk keeps what was written before
+            handler.close()
 
 
 def _open(path: Path) -> logging.Handler:

@@ -118,7 +118,7 @@ def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: 
 
     make = partial(Run, command=options.command, executor=options.executor)
     with lease.hold(folder.runs, f"sweep {spec.name!r}", Run, make, on_wait) as held:
-        for place in (folder.path, folder.specs):
+        for place in (results.root, results.code_file("any").parent, folder.path, folder.specs):
             durable.remove_leftovers(place)
         number = held.claim.number
         before = lease.read_claim(folder.runs, number - 1, Run) if number > 1 else None

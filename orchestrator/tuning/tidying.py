@@ -17,4 +17,5 @@ def tidy_finished(folder: TrialFolder) -> None:
             if path.name != FINAL:
                 durable.remove_folder(path)
     durable.remove_folder(folder.probes)
-    durable.remove_leftovers(folder.path)
+    for place in (folder.path, folder.attempts):
+        durable.remove_leftovers(place)
