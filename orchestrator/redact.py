@@ -52,7 +52,7 @@ def redact_text(text: str, environment: Mapping[str, str] = os.environ) -> str:
     for secret in _secrets_of(environment):
         text = text.replace(secret, REDACTED)
     text = _URL_USER.sub(rf"\g<scheme>{REDACTED}@", text)
-    return _COLON_PAIR.sub(rf"\g<name>{REDACTED}", _PAIR.sub(_redact_pair, text))
+    return _COLON_PAIR.sub(_redact_colon_pair, _PAIR.sub(_redact_pair, text))
 
 
 def redact_words(words: Sequence[str]) -> list[str]:
@@ -73,6 +73,12 @@ def _secrets_of(environment: Mapping[str, str]) -> list[str]:
 def _is_place(value: str) -> bool:
     """A file that holds a secret (`RAY_AUTH_TOKEN_PATH`) is none."""
     return value.startswith(("/", "~", "./", "[redacted"))
+
+
+def _redact_colon_pair(match: re.Match[str]) -> str:
+    """Prose about transformers has class tokens before colons; what it says of them is short."""
+    is_prose = match["name"].rstrip("\"': ").lower().endswith("token") and len(match["value"]) < MIN_SECRET_LENGTH
+    return match[0] if is_prose else f"{match['name']}{REDACTED}"
 
 
 def _redact_pair(match: re.Match[str]) -> str:

@@ -91,3 +91,10 @@ def test_a_secret_of_the_environment_is_hidden_wherever_it_stands() -> None:
     text = "refused hf_abcdefgh and hf_abcdefgh/longer, see /etc/lab/token, line 12"
     hidden = f"refused {REDACTED} and {REDACTED}, see /etc/lab/token, line 12"
     assert redact_text(text, environment) == hidden
+
+
+def test_prose_about_class_tokens_is_no_secret() -> None:
+    told = "64 patches and the class token: N = 65"
+    assert redact_text(told) == told
+    assert "hunter2hunter2" not in redact_text("token: hunter2hunter2")
+    assert "hunter2" not in redact_text("password: hunter2")
