@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ResultsError
+from orchestrator.places import is_local
 from orchestrator.record import State, TrialRecord
 from orchestrator.results import TrialFolder
 from orchestrator.trial import Trial
@@ -62,12 +63,16 @@ def check_files(folder: TrialFolder) -> FileReport:
 
 
 def sha256_of_file(path: Path) -> str:
-    """64 hex digits, of a file of any size.
+    """64 hex digits, of a file of any size; an object is fetched whole.
 
     Raises:
         ResultsError: it cannot be read.
+        UnreachableError: the object store does not answer.
     """
     digest = hashlib.sha256()
+    if not is_local(path):
+        digest.update(path.read_bytes())
+        return digest.hexdigest()
     try:
         with path.open("rb") as file:
             while block := file.read(READ_AT_ONCE):
