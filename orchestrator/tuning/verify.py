@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator import provenance
-from orchestrator.errors import NotReadyError, StoppedError
+from orchestrator.errors import NotReadyError, ResultsError, StoppedError
 from orchestrator.grids.sweep_spec import SweepSpec
-from orchestrator.record import EpochMetrics, State, SweepIndex, TrialRecord
+from orchestrator.record import State, SweepIndex, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import PROTOCOL, Trial
 from orchestrator.tuning.checksums import read_is_correct
@@ -116,7 +116,7 @@ def compare_trial(before: TrialRecord, folder: TrialFolder, again: TrialFolder, 
         return _comparison(trial, Verdict.DIFFERENT, (why,), ())
     because = rounding_causes(before, now)
     gross = _differences(before, now, COUNTED)
-    fine = [*_differences(before, now, MEASURED), *_difference_of_rows(folder.read_metrics(), again.read_metrics())]
+    fine = [*_differences(before, now, MEASURED), *_difference_of_rows(folder, again)]
     fine += _difference_of_predictions(folder, again)
     if before.weights_sha256 != now.weights_sha256:
         fine.append(f"weights: sha256 {before.weights_sha256}, now {now.weights_sha256}")
@@ -144,6 +144,8 @@ def rounding_causes(before: TrialRecord, now: TrialRecord) -> tuple[str, ...]:
         causes += versions
     if then.code_fingerprint != here.code_fingerprint and not versions:
         causes.append("the sources of models/ or training/ changed")
+    causes += [f"it was first trained otherwise than asked: {text}" for text in before.deviations]
+    causes += [f"it is trained otherwise than asked: {text}" for text in now.deviations]
     return tuple(causes)
 
 
@@ -177,8 +179,12 @@ def _differences(before: TrialRecord, now: TrialRecord, names: Sequence[str]) ->
     ]
 
 
-def _difference_of_rows(before: Sequence[EpochMetrics], now: Sequence[EpochMetrics]) -> list[str]:
+def _difference_of_rows(folder: TrialFolder, again: TrialFolder) -> list[str]:
     """The first epoch that differs, and how many do."""
+    try:
+        before, now = folder.read_metrics(), again.read_metrics()
+    except ResultsError as error:
+        return [f"metrics: {error}"]
     differing = [(old, new) for old, new in zip(before, now, strict=False) if old.numbers() != new.numbers()]
     if len(before) != len(now):
         return [f"metrics: {len(before)} epochs, now {len(now)}"]

@@ -100,6 +100,8 @@ def test_what_differs_is_named(trained: ResultsDir, tmp_path: Path) -> None:
     assert "metrics: 1 of 2 epochs differ, the first is epoch 2: train_loss" in text
     assert "predictions: 3 of 359 test images are judged otherwise" in text
     assert "weights: sha256" in text
+    other.metrics_file.write_text("torn\n")
+    assert "metrics.jsonl:1 is damaged" in "\n".join(compare_trial(record, folder, other, tolerance=1.0).differences)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,14 @@ def test_a_gpu_may_round_otherwise_from_run_to_run(trained: ResultsDir) -> None:
     on_gpu = changed(record, device="NVIDIA H100")
     assert rounding_causes(on_gpu, on_gpu)
     assert rounding_causes(record, record) == ()
+
+
+def test_a_trial_that_was_not_trained_as_asked_may_round_otherwise(trained: ResultsDir) -> None:
+    record = records_of(trained)[0]
+    halved = changed(record, deviations=("32 images at a time instead of 64",))
+    (cause,) = rounding_causes(halved, record)
+    assert cause == "it was first trained otherwise than asked: 32 images at a time instead of 64"
+    assert rounding_causes(record, halved) != ()
 
 
 def test_a_trial_that_cannot_be_trained_again_differs(trained: ResultsDir, tmp_path: Path) -> None:
