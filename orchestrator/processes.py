@@ -1,4 +1,7 @@
-"""Which machine this is and whether a process on it still runs; pids come round again, start times do not."""
+"""Which machine this is, whether a process on it still runs, and what it started.
+
+Pids come round again, start times do not.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,29 @@ def is_running(process: int, started: str | None = None) -> bool:
     """Whether the process runs on this machine and, where `started` is given, is the one that began then."""
     found = start_of(process)
     return found is not None and started in (None, found)
+
+
+def descendants(process: int) -> dict[int, str]:
+    """Processes below `process` and their command lines, where the system has /proc; else none."""
+    parents: dict[int, int] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(") ")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+    found: dict[int, str] = {}
+    grown = {process}
+    while grown:
+        grown = {child for child, parent in parents.items() if parent in grown}
+        found |= {child: _command_line(child) for child in grown}
+    return found
+
+
+def _command_line(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _start_by_ps(process: int) -> str | None:

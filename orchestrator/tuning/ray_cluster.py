@@ -16,12 +16,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ClusterError
+from orchestrator.processes import descendants
 from orchestrator.tuning.events import RunSettings
 from orchestrator.tuning.ray_environment import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port, ray
 from orchestrator.tuning.ray_shipping import runtime_environment
@@ -241,8 +242,13 @@ def leave(*, is_lost: bool) -> None:
     if not is_lost:
         ray.shutdown()
         return
+    below = descendants(os.getpid())  # whose parent is gone in a moment
     if node is not None:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
+    for process, words in below.items():
+        if words.startswith("ray::") or "/ray/" in words:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
     thread = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
     thread.start()
     thread.join(SECONDS_TO_LEAVE)

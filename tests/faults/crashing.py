@@ -92,6 +92,8 @@ def in_child(function: Callable[[], None], output: Path) -> Callable[[], int]:
             with output.open("ab") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
+            sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  what was caught before is not ours
+            sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
             function()
             code = 0
         except BaseException:
