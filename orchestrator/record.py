@@ -54,6 +54,10 @@ class EpochMetrics:
         return content
 
 
+def _devices(device: str, num_workers: int) -> str:
+    return device if num_workers == 1 else f"{num_workers} x {device}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where and by what a trial was made. Explains numbers, never identifies them."""
@@ -77,6 +81,13 @@ class Provenance:
     started_at: str
     """UTC, ISO 8601."""
     ended_at: str
+    num_workers: int = 1
+    """Processes that trained together; `device` is that of the first."""
+
+    @property
+    def devices(self) -> str:
+        """The device, and how many of them."""
+        return _devices(self.device, self.num_workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +210,17 @@ class Attempt(Claim):
     """Images at a time where memory ran out for what was asked; else None."""
     deviations: tuple[str, ...] = ()
     """As in the record, of this attempt and of those it went on from."""
+    num_workers: int = 1
+    """Processes that train together; `device` and `process` are those of the first."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "deviations", tuple(self.deviations))  # JSON has lists only
+
+    @property
+    def devices(self) -> str:
+        """The device, and how many of them."""
+        return _devices(self.device, self.num_workers)
 
 
 @dataclass(frozen=True, kw_only=True)

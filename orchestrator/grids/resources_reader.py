@@ -53,9 +53,8 @@ def _read_rule(findings: Findings, path: YamlPath, value: Any, hints: Mapping[st
 
 def _check_limits(findings: Findings, path: YamlPath, settings: Mapping[str, Any]) -> None:
     workers, gpus = settings.get("workers", 1), settings.get("gpus", 0)
-    if workers != 1:
-        message = f"workers cannot be {workers}"
-        hint = "this version trains a trial in one process; write workers: 1"
-        findings.report((*path, "workers"), message, hint)
+    if workers > 1 and gpus not in (0, 1):
+        hint = "cpus and gpus are those of each worker, and a worker computes on one GPU; write gpus: 1 or gpus: 0"
+        findings.report((*path, "gpus"), f"gpus cannot be {gpus:g} beside workers: {workers}", hint)
     if gpus > 1 and not float(gpus).is_integer():
         findings.report((*path, "gpus"), f"gpus cannot be {gpus:g}", "above 1 only whole GPUs are allowed")

@@ -48,11 +48,11 @@ class Resources:
     """What a trial takes of the machine; changes no number by intent."""
 
     cpus: Annotated[float, Ge(1.0)] = 1.0
-    """CPU cores a trial; more than one serve data loading."""
+    """CPU cores a trial, or each of its workers; more than one serve data loading."""
     gpus: Annotated[float, Ge(0.0)] = 0.0
-    """GPUs a trial; a fraction lets trials share one."""
+    """GPUs a trial, or each of its workers; a fraction lets trials share one."""
     workers: Annotated[int, Ge(1)] = 1
-    """Processes a trial is spread over; this version runs 1."""
+    """Processes that train a trial together, each on its share of every batch; more than one need Ray."""
     compile: bool = False
     """Whether the model goes through torch.compile."""
     oom: Literal["fail", "halve"] | None = None

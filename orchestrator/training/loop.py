@@ -101,6 +101,7 @@ def train(
         DataError: the dataset is missing or an image is broken.
     """
     settings = settings or Settings()
+    trial = settings.shards.of_first(trial)
     trainer = Trainer(trial, settings, checkpoints, should_stop, probes)
     start_from = settings.shards.of_first(start_from)
     if start_from is not None:

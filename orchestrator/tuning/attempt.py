@@ -34,11 +34,11 @@ from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import CheckpointStore
 from orchestrator.training.device import device_name, pick_device
-from orchestrator.training.loop import Outcome, Settings, train
+from orchestrator.training.loop import Outcome, train
 from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
 from orchestrator.trial import Trial
 from orchestrator.tuning.attempt_log import logging_to
-from orchestrator.tuning.attempt_start import Start, begin, mark_halved
+from orchestrator.tuning.attempt_start import Start, begin, mark_halved, training_settings
 from orchestrator.tuning.events import RunSettings, TrialEnded, run_name
 from orchestrator.tuning.failures import describe_failure, told_traceback
 from orchestrator.tuning.fitting import train_that_fits
@@ -95,6 +95,7 @@ def _claim(
             device=device_name(pick_device(settings.resources_of(trial).gpus)),
             code_fingerprint=provenance.code_fingerprint(),
             versions=provenance.versions(),
+            num_workers=settings.resources_of(trial).workers,
             run=None if settings.run is None else run_name(*settings.run),
         )
 
@@ -198,13 +199,7 @@ def _train(
 ) -> Generator[EpochMetrics, None, Outcome]:
     """Train, with a smaller micro-batch where memory runs out and that is allowed; a new try takes the newest state."""
     resources = settings.resources_of(trial)
-    loop_settings = Settings(
-        device=pick_device(resources.gpus),
-        compile=resources.compile,
-        num_loader_workers=max(0, int(resources.cpus) - 1),
-        code_fingerprint=provenance.code_fingerprint(),
-        probe=settings.probe,
-    )
+    loop_settings = training_settings(trial, settings)
     loaded = iter((start.checkpoint,))
 
     def go_on(asked: Trial) -> Generator[EpochMetrics, None, Outcome]:

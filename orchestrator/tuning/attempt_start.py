@@ -1,4 +1,4 @@
-"""The claim of a trial in; where it goes on, what of it was other than asked, or why it must not, out."""
+"""The claim of a trial in; what and where it goes on, what of it was other than asked, or why it must not, out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator import durable
+from orchestrator import durable, provenance
 from orchestrator.errors import ResultsError
 from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease
 from orchestrator.record import Attempt
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
+from orchestrator.training.device import pick_device
+from orchestrator.training.loop import Settings
+from orchestrator.training.shards import Shards
 from orchestrator.trial import Trial
 from orchestrator.tuning.code_changes import Origin, find_changes, last_that_trained, refusal, remember_code
 from orchestrator.tuning.events import RunSettings, dataset_key
@@ -32,6 +35,19 @@ class Start:
     """What it goes on from; None from the start."""
     micro_batch_size: int | None
     """What earlier attempts came down to; None for what the trial asks."""
+
+
+def training_settings(trial: Trial, settings: RunSettings) -> Settings:
+    """What this process trains on; each of those that train the trial together has its own."""
+    resources = settings.resources_of(trial)
+    return Settings(
+        device=pick_device(resources.gpus),
+        compile=resources.compile,
+        num_loader_workers=max(0, int(resources.cpus) - 1),
+        code_fingerprint=provenance.code_fingerprint(),
+        probe=settings.probe,
+        shards=Shards(settings.rank, resources.workers),
+    )
 
 
 def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: CheckpointStore) -> Start:

@@ -87,6 +87,9 @@ class RunSettings:
     roots: Mapping[str, str | None]
     """`data.root` of each dataset, by `dataset_key`."""
 
+    rank: int = 0
+    """Which of the processes this is that train one trial together; the first one runs its attempt."""
+
     def resources_of(self, trial: Trial) -> Resources:
         """What `trial` takes of the machine."""
         return resources_of(trial, self.resources, self.resource_overrides)

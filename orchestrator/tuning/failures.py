@@ -48,6 +48,7 @@ OF_MESSAGES: tuple[tuple[str, FailureKind], ...] = (
     ("CUDNN_STATUS_EXECUTION_FAILED", FailureKind.DEVICE_LOST),
     ("uncorrectable ECC", FailureKind.DEVICE_LOST),
     ("NCCL error", FailureKind.DEVICE_LOST),
+    ("gloo/transport", FailureKind.DEVICE_LOST),
 )
 """What stands in the message of a RuntimeError of torch; the first one that is found counts."""
 

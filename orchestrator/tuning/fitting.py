@@ -52,9 +52,19 @@ def train_that_fits(
             told = str(error).strip().partition("\n")[0]
             traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
         release_memory()
+        if not settings.shards.is_alone:
+            raise DoesNotFitError(beside_others(settings.shards.size, told))
         asked = size or trial.train.micro_batch_size or trial.train.batch_size
         size = _choose(trial, settings, policy, asked, told)
         on_halved(size)
+
+
+def beside_others(num_workers: int, told: str) -> str:
+    """What is told where the share of one of several workers does not fit; no smaller size is tried there."""
+    return (
+        f"a step of one of {num_workers} workers does not fit the memory of its device ({told}); "
+        "raise resources.workers, or set train.micro_batch_size, which makes it another trial"
+    )
 
 
 def _choose(trial: Trial, settings: Settings, policy: OutOfMemoryPolicy, asked: int, told: str) -> int:

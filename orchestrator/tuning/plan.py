@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 from orchestrator import cost, provenance
 from orchestrator.errors import ResultsError
 from orchestrator.grid import Grid
-from orchestrator.grids.sweep_spec import SweepSpec
+from orchestrator.grids.sweep_spec import Resources, SweepSpec
 from orchestrator.grids.trial_resources import resources_of
 from orchestrator.record import State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
@@ -87,10 +88,11 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         known = [standings[trial.trial_id] for trial in cell.trials]
         search = searches.get(cell.cell_id)
         trial = search.cell.base if search is not None and not cell.trials else cell.trials[0]
-        gpus = resources_of(trial, spec.resources, spec.resource_overrides).gpus
-        plan = _plan_cell(cell, trial, known, len(spec.seeds), times.of(gpus), gpus)
+        resources = resources_of(trial, spec.resources, spec.resource_overrides)
+        gpus, measured = resources.gpus * resources.workers, times.of(resources)
+        plan = _plan_cell(cell, trial, known, len(spec.seeds), measured, gpus)
         if search is not None:
-            plan = replace(plan, search=plan_search(search, times.of(gpus), gpus, earlier.get(cell.cell_id, 0)))
+            plan = replace(plan, search=plan_search(search, measured, gpus, earlier.get(cell.cell_id, 0)))
         cells.append(plan)
     plans = [cell.search for cell in cells if cell.search is not None]
     num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
@@ -110,17 +112,17 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
 
 
 class _TimesByDevice:
-    """Epoch times on the CPU and on GPUs; the files are read when a cell first needs one, and once."""
+    """Epoch times by kind and number of devices; the files are read when a cell first needs one, and once."""
 
     def __init__(self, results: ResultsDir, records: Mapping[str, TrialRecord]) -> None:
         self.results, self.records = results, records
-        self.known: dict[bool, tuple[str | None, EpochTimes]] = {}
+        self.known: dict[tuple[bool, int], tuple[str | None, EpochTimes]] = {}
 
-    def of(self, gpus: float) -> EpochTimes:
-        uses_gpu = gpus > 0
-        if uses_gpu not in self.known:
-            self.known[uses_gpu] = _times_of(self.measured, uses_gpu=uses_gpu)
-        return self.known[uses_gpu][1]
+    def of(self, resources: Resources) -> EpochTimes:
+        uses_gpu, num_workers = kind = (resources.gpus > 0, resources.workers)
+        if kind not in self.known:
+            self.known[kind] = _times_of(self.measured, uses_gpu=uses_gpu, num_workers=num_workers)
+        return self.known[kind][1]
 
     @cached_property
     def measured(self) -> list[Measured]:
@@ -135,18 +137,19 @@ class _TimesByDevice:
         return " and ".join(devices) or "nothing was trained on this kind of device yet"
 
 
-def measured_times(results: ResultsDir, *, uses_gpu: bool) -> tuple[str | None, EpochTimes]:
-    """Epoch times under `results` on the device a run would use, and that device's name.
+def measured_times(results: ResultsDir, *, uses_gpu: bool, num_workers: int = 1) -> tuple[str | None, EpochTimes]:
+    """Epoch times under `results` on as many devices as a run would use, and their name.
 
     For a CPU that is this machine's processor. Which GPU a run gets is not known before it starts, so the GPU that
     trained last stands for it.
     """
-    return _times_of(_TimesByDevice(results, {}).measured, uses_gpu=uses_gpu)
+    return _times_of(_TimesByDevice(results, {}).measured, uses_gpu=uses_gpu, num_workers=num_workers)
 
 
-def _times_of(measured: Sequence[Measured], *, uses_gpu: bool) -> tuple[str | None, EpochTimes]:
-    own_cpu = f"cpu: {provenance.cpu_name()}"
-    fits = [row for row in measured if (row[1] == own_cpu) != uses_gpu and row[1].startswith("cpu") != uses_gpu]
+def _times_of(measured: Sequence[Measured], *, uses_gpu: bool, num_workers: int) -> tuple[str | None, EpochTimes]:
+    several = f"{num_workers} x " if num_workers > 1 else ""
+    own_cpus = f"{several}cpu: {provenance.cpu_name()}"
+    fits = [row for row in measured if _is_like(row[1], own_cpus, several, uses_gpu=uses_gpu)]
     if not fits:
         return None, EpochTimes()
     device = max(fits, key=lambda row: row[0])[1]
@@ -155,6 +158,14 @@ def _times_of(measured: Sequence[Measured], *, uses_gpu: bool) -> tuple[str | No
         if name == device:
             times.add(canonical, seconds)
     return device, times
+
+
+def _is_like(devices: str, own_cpus: str, several: str, *, uses_gpu: bool) -> bool:
+    """Whether these are the devices of a run: so many of this machine's processor, or of any GPU."""
+    if not uses_gpu:
+        return devices == own_cpus
+    is_of_several = re.match(r"\d+ x ", devices)
+    return "cpu: " not in devices and (is_of_several[0] if is_of_several else "") == several
 
 
 def _measured_epoch(folder: TrialFolder, record: TrialRecord | None) -> Measured | None:
@@ -166,13 +177,13 @@ def _measured_epoch(folder: TrialFolder, record: TrialRecord | None) -> Measured
         return None
     if record is not None and record.state is State.COMPLETE:
         origin = record.provenance
-        return origin.ended_at, origin.device, record.trial, record.train_time_s / record.num_epochs
+        return origin.ended_at, origin.devices, record.trial, record.train_time_s / record.num_epochs
     if record is not None or not rows:
         return None
     attempts, asked = folder.read_attempts(), folder.read_trial()
     if not attempts or asked is None:
         return None
-    return attempts[-1].started_at, attempts[-1].device, asked, sum(row.wall_time_s for row in rows) / len(rows)
+    return attempts[-1].started_at, attempts[-1].devices, asked, sum(row.wall_time_s for row in rows) / len(rows)
 
 
 def _plan_cell(

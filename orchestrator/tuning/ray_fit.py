@@ -23,16 +23,41 @@ def check_fits(trials: Sequence[Trial], settings: RunSettings, nodes: Sequence[M
     Raises:
         ClusterError: naming the cells and the largest nodes.
     """
-    sizes = [_size(node) for node in nodes if node["Alive"]]
+    alive = [node for node in nodes if node["Alive"]]
+    sizes = [_size(node) for node in alive]
     too_large: dict[Resources, dict[str, Trial]] = {}
     for trial in trials:
         needs = settings.resources_of(trial)
-        if not any(cpus >= needs.cpus and gpus >= needs.gpus for cpus, gpus in sizes):
+        _check_whole_gpus(trial, needs)
+        if num_that_fit(needs, alive) == 0:
             too_large.setdefault(needs, {}).setdefault(trial.cell_id, trial)
     if not too_large:
         return
     told = "; ".join(_describe(needs, list(cells.values())) for needs, cells in too_large.items())
-    raise ClusterError(f"{told}, and no node has that; {_describe_largest(sizes)}; ask for less under resources:")
+    missing = (
+        "no node has that" if all(needs.workers == 1 for needs in too_large) else "the nodes have no place for that"
+    )
+    raise ClusterError(f"{told}, and {missing}; {_describe_largest(sizes)}; ask for less under resources:")
+
+
+def num_that_fit(needs: Resources, nodes: Sequence[Mapping[str, Any]]) -> int:
+    """How many trials of these needs can run at a time; workers of one trial may be on several nodes."""
+    asked = [(index, need) for index, need in enumerate((needs.cpus, needs.gpus)) if need > 0]
+    places = (min(_size(node)[index] // need for index, need in asked) for node in nodes if node["Alive"])
+    return int(sum(places) // needs.workers)
+
+
+def _check_whole_gpus(trial: Trial, needs: Resources) -> None:
+    """Two workers cannot share a GPU, and one uses no more than one.
+
+    Raises:
+        ClusterError: section and rules together come to that.
+    """
+    if needs.workers > 1 and needs.gpus not in (0.0, 1.0):
+        raise ClusterError(
+            f"trial {trial.label} asks for {needs.workers} workers of {needs.gpus:g} GPUs each, and a worker computes "
+            "on one GPU of its own; write gpus: 1 or gpus: 0 beside workers under resources:"
+        )
 
 
 def _size(node: Mapping[str, Any]) -> tuple[float, float]:
@@ -42,7 +67,10 @@ def _size(node: Mapping[str, Any]) -> tuple[float, float]:
 def _describe(needs: Resources, cells: Sequence[Trial]) -> str:
     names = [trial.label.rpartition("-s")[0] for trial in cells[:MAX_NAMED]]
     more = f" and {len(cells) - MAX_NAMED} more cells" if len(cells) > MAX_NAMED else ""
-    return f"a trial of {', '.join(names)}{more} asks for {_in_words(needs.cpus, needs.gpus)}"
+    asked = _in_words(needs.cpus, needs.gpus)
+    if needs.workers > 1:
+        asked = f"{needs.workers} workers of {asked} each"
+    return f"a trial of {', '.join(names)}{more} asks for {asked}"
 
 
 def _describe_largest(sizes: Sequence[tuple[float, float]]) -> str:

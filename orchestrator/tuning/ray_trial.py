@@ -11,23 +11,28 @@ import dataclasses
 from collections.abc import Callable, Generator
 from typing import Any
 
-from orchestrator.errors import DeviceLostError, NotReadyError, OrchestratorError
+from orchestrator.errors import DeviceLostError, OrchestratorError
 from orchestrator.grids.sweep_spec import Resources
-from orchestrator.record import EpochMetrics, State
+from orchestrator.record import EpochMetrics
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.ray_environment import ray, tune
+from orchestrator.tuning.ray_train import driver_bundle, ended_by, run_on_workers
 
 AttemptRunner = Callable[[Trial, RunSettings], Generator[EpochMetrics, None, TrialEnded]]
 
 
 def placement_of(resources: Resources) -> tune.PlacementGroupFactory:
-    """What Tune reserves for a trial of these resources: one bundle on one node."""
+    """What Tune reserves for a trial of these resources: one bundle on one node, a driver's where Train has workers."""
+    if resources.workers > 1:
+        return tune.PlacementGroupFactory([driver_bundle(resources, ray.nodes())])
     return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
 
 
 def attempt_runner(resources: Resources) -> AttemptRunner:
     """What trains a trial of these resources inside its Tune trainable."""
+    if resources.workers > 1:
+        return run_on_workers
     from orchestrator.tuning.attempt import run_attempt
 
     return run_attempt
@@ -65,12 +70,10 @@ class TuneTrial(tune.Trainable):
             metrics = next(self.attempt)
         except StopIteration as stop:
             return self._result(stop.value, is_done=True)
-        except NotReadyError as error:
-            return self._result(TrialEnded(self.trial_key, State.WAITING, not_ready=str(error)), is_done=True)
         except DeviceLostError:
             raise  # this process can use the GPU no more; Tune starts the trial again in another one
         except OrchestratorError as error:
-            return self._result(TrialEnded(self.trial_key, State.FAIL, error=str(error)), is_done=True)
+            return self._result(ended_by(self.trial_key, error), is_done=True)
         return self._result(metrics, is_done=False)
 
     def _result(self, event: Any, *, is_done: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from orchestrator.errors import UsageError
 from orchestrator.record import State
 from orchestrator.training.device import pick_device
 from orchestrator.trial import Trial
@@ -17,9 +18,16 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
 
     Raises:
         NotReadyError: a GPU is asked for and none is visible, or a disk is full.
+        UsageError: a trial asks for several workers.
     """
     for trial in trials:
-        pick_device(settings.resources_of(trial).gpus)
+        resources = settings.resources_of(trial)
+        if resources.workers > 1:
+            raise UsageError(
+                f"the serial executor trains in one process, and {trial.label} asks for resources.workers: "
+                f"{resources.workers}; leave out --executor serial, or write workers: 1"
+            )
+        pick_device(resources.gpus)
     for trial in trials:
         if is_stop_asked(settings.stop_file):
             return

@@ -96,6 +96,7 @@ def _provenance(trial: Trial, attempt: Attempt, settings: RunSettings) -> Proven
         executor=settings.executor,
         started_at=attempt.started_at,
         ended_at=provenance.utc_now(),
+        num_workers=attempt.num_workers,
     )
 
 

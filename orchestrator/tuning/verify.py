@@ -131,8 +131,8 @@ def rounding_causes(before: TrialRecord, now: TrialRecord) -> tuple[str, ...]:
     """What may have changed the last bits of every sum between two records; empty where nothing may."""
     then, here = before.provenance, now.provenance
     causes = []
-    if then.device != here.device:
-        causes.append(f"device {then.device} -> {here.device}")
+    if then.devices != here.devices:
+        causes.append(f"device {then.devices} -> {here.devices}")
     elif not then.device.startswith("cpu"):
         causes.append(f"{then.device}: a GPU does not add in a fixed order")
     versions = [

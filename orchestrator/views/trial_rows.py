@@ -24,7 +24,7 @@ MODEL_FIELDS = ("depth", "attention", "embed_dim", "num_heads")
 FROM_RECORD: tuple[str, ...] = ("num_params", "flops", "num_epochs", "val_acc", "val_loss", "test_acc", "test_loss")
 FROM_RECORD += ("num_test_images", "wall_time_s", "train_time_s", "peak_memory_mib", "num_attempts", "diverged")
 FROM_RECORD += ("micro_batch_size",)
-FROM_PROVENANCE: tuple[str, ...] = ("code_fingerprint", "data_fingerprint", "device", "host", "executor")
+FROM_PROVENANCE: tuple[str, ...] = ("code_fingerprint", "data_fingerprint", "host", "executor")
 FROM_PROVENANCE += ("git_commit", "git_dirty", "command")
 
 
@@ -92,7 +92,7 @@ class TrialRows:
         }
         if attempts:
             last = attempts[-1]
-            row.update(code_fingerprint=last.code_fingerprint, device=last.device, host=last.host)
+            row.update(code_fingerprint=last.code_fingerprint, device=last.devices, host=last.host)
             row["versions"] = _versions(last.versions)
         return row
 
@@ -150,7 +150,8 @@ def _finished(record: TrialRecord) -> dict[str, Any]:
         found["num_test_images"] = None
     provenance = {name: getattr(record.provenance, name) for name in FROM_PROVENANCE}
     found["deviations"] = "; ".join(record.deviations) or None
-    return {**found, **provenance, "state": record.state, "versions": _versions(record.provenance.versions)}
+    provenance |= {"device": record.provenance.devices, "versions": _versions(record.provenance.versions)}
+    return {**found, **provenance, "state": record.state}
 
 
 def _last_error(attempts: Sequence[Attempt]) -> str | None:

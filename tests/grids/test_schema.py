@@ -51,7 +51,7 @@ BETWEEN_FIELDS = {
     "match_params without a width",
     "one and a half GPUs",
     "a rule of overrides with one and a half GPUs",
-    "two workers",
+    "two workers on half a GPU each",
     "an empty text",
     "infinity",
     "not a number",

@@ -15,6 +15,7 @@ from orchestrator.training.checkpoint import CheckpointStore
 from orchestrator.training.loop import Outcome, Settings, train
 from orchestrator.training.micro_batch import find_fitting
 from orchestrator.training.objective import Objective
+from orchestrator.training.shards import Shards
 from orchestrator.trial import Trial
 from orchestrator.tuning.fitting import train_that_fits
 
@@ -120,3 +121,20 @@ def test_other_errors_are_not_taken_for_it(tiny_trial: Trial, tmp_path: Path, mo
     monkeypatch.setattr(Objective, "__call__", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(one_epoch(tiny_trial), tmp_path)
+
+
+def test_beside_other_workers_no_smaller_size_is_tried(tiny_trial: Trial) -> None:
+    def start(asked: Trial) -> Generator[EpochMetrics, None, Outcome]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        yield
+
+    training = train_that_fits(
+        tiny_trial,
+        start,
+        settings=Settings(shards=Shards(0, 2)),
+        policy="halve",
+        size=None,
+        on_halved=lambda size: None,
+    )
+    with pytest.raises(DoesNotFitError, match=r"one of 2 workers does not fit .* raise resources\.workers"):
+        next(training)

@@ -10,7 +10,7 @@ from orchestrator.errors import ClusterError
 from orchestrator.grids.sweep_spec import ResourceOverride, Resources
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
-from orchestrator.tuning.ray_fit import check_fits
+from orchestrator.tuning.ray_fit import check_fits, num_that_fit
 from tests.tuning.test_executors import settings_for
 
 
@@ -45,3 +45,23 @@ def test_many_cells_are_counted(results: ResultsDir, tiny_trial: Trial) -> None:
     trials = [deep(tiny_trial, depth) for depth in range(1, 9)]
     with pytest.raises(ClusterError, match=r"d5-self-w16 and 3 more cells asks"):
         check_fits(trials, settings_for(results, trials, "ray_tune"), [node(0)])
+
+
+def test_workers_may_be_on_several_nodes(results: ResultsDir, tiny_trial: Trial) -> None:
+    needs = Resources(cpus=4, gpus=1, workers=4)
+    nodes = [node(8, 4), node(64, 2), node(64)]
+    assert num_that_fit(needs, nodes) == 1
+    assert num_that_fit(Resources(cpus=4, workers=4), nodes) == (2 + 16 + 16) // 4
+    settings = settings_for(results, [tiny_trial], "ray_tune", resources=needs)
+    check_fits([tiny_trial], settings, nodes)
+    with pytest.raises(ClusterError, match="asks for 4 workers of 4 CPUs and 1 GPUs each, and the nodes have no place"):
+        check_fits([tiny_trial], settings, nodes[1:])
+
+
+def test_workers_that_would_share_a_gpu_are_refused(results: ResultsDir, tiny_trial: Trial) -> None:
+    rule = ResourceOverride(when={"depth": (2,)}, resources={"workers": 2})
+    settings = settings_for(
+        results, [tiny_trial], "ray_tune", resources=Resources(gpus=0.5), resource_overrides=(rule,)
+    )
+    with pytest.raises(ClusterError, match=r"2 workers of 0\.5 GPUs each, .* write gpus: 1 or gpus: 0"):
+        check_fits([tiny_trial], settings, [node(64, 8)])
