@@ -13,7 +13,7 @@ from orchestrator import durable
 from orchestrator.errors import ResultsError
 from orchestrator.record import State
 from orchestrator.redact import REDACTED
-from orchestrator.results import ResultsDir
+from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.run_content import RunContent, trial_content
 from tests.tuning.sweep_files import (
@@ -120,11 +120,11 @@ def test_infinity_and_nan_become_a_tag_and_no_point(results: ResultsDir) -> None
     assert content.tags["not_finite/val_acc"] == "nan at step 2"
 
 
-def test_secrets_are_hidden_before_anything_is_written(results: ResultsDir) -> None:
+def test_secrets_are_hidden_before_anything_is_written(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = make_trial()
     start_trial(results, trial, outcome="FAIL", error="GET https://me:pw@host/x?token=abc failed")
-    folder = results.trial(trial.trial_id)
-    durable.write_json(folder.trial_file, {**trial.canonical(), "data": {"api_key": "abc", "id": "s3://me:pw@b"}})
+    asked = {**trial.canonical(), "data": {"api_key": "abc", "id": "s3://me:pw@b"}}
+    monkeypatch.setattr(TrialFolder, "read_trial", lambda folder: asked)
     content = content_of(results, trial)
     assert content.params["data.api_key"] == REDACTED
     assert "abc" not in str(content)

@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict, replace
 
 from orchestrator import durable
-from orchestrator.record import SweepIndex, SweepMember
+from orchestrator.record import State, SweepIndex, SweepMember
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
+from orchestrator.tuning.events import TrialEnded
 from orchestrator.tuning.mirror import Mirror
 from orchestrator.tuning.sync import sync
 from tests.tuning.shown import Shown, put_store
@@ -53,8 +54,10 @@ def test_a_mirror_takes_in_trials_that_are_known_later(results: ResultsDir) -> N
     mirror = Mirror(results, name_curves, warned.append, pause_s=0.01)
     mirror.start(before, (), [tried])
     finish_trial(results, tried, 0.9)
+    mirror.event(TrialEnded(tried.trial_id, State.COMPLETE))
     mirror.grow(index, (), [measured])
     finish_trial(results, measured, 0.5)
+    mirror.event(TrialEnded(measured.trial_id, State.COMPLETE))
     assert mirror.close()
     assert warned == []
     assert set(Shown(results).children) == {measured.trial_id, tried.trial_id}
@@ -68,6 +71,7 @@ def test_a_mirror_begins_when_there_is_something_to_train(results: ResultsDir) -
     mirror.start(replace(index, search=()), (), [])
     finish_trial(results, measured, 0.5)
     mirror.grow(index, (), [measured])
+    mirror.event(TrialEnded(measured.trial_id, State.COMPLETE))
     assert mirror.close()
     assert set(Shown(results).children) == {measured.trial_id}
 
