@@ -35,7 +35,7 @@ name: soak
 axes: {depth: [1, 2], attention: [self, reattention]}
 model: {embed_dim: 8, num_heads: 2, patch_size: 4, mlp_ratio: 1.0}
 data: {name: digits}
-train: {epochs: 12, batch_size: 64, lr: 2.0e-3}
+train: {epochs: 40, batch_size: 32, lr: 2.0e-3}
 probe: {enabled: false}
 tracking: {mlflow: false}
 """
