@@ -138,6 +138,7 @@ class Runner:
         self.trained.update(trial.trial_id for trial in to_run)
         self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
         self.stack.enter_context(find_session(self.options.executor)(settings))
+        self.stop.listen()
         not_ready = ""
         for event in find_executor(self.options.executor)(to_run, settings):
             if isinstance(event, Notice):

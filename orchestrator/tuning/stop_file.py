@@ -31,6 +31,9 @@ class Stop:
 
     signal_number: int | None = None
 
+    def listen(self) -> None:
+        """Hear signals again after a library took them: Ray's start puts a handler on SIGTERM that aborts."""
+
 
 @contextmanager
 def stop_on_signals(stop_file: Path, farewell: str = "") -> Iterator[Stop]:
@@ -54,7 +57,14 @@ def stop_on_signals(stop_file: Path, farewell: str = "") -> Iterator[Stop]:
         asking[0].start()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def listen() -> None:
+        for number in numbers:
+            signal.signal(number, on_signal)
+
+    stop.listen = listen  # type: ignore[method-assign]
+    listen()
     try:
         yield stop
     finally:
