@@ -9,22 +9,21 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import socket
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ClusterError
-from orchestrator.processes import descendants
 from orchestrator.tuning.events import RunSettings
 from orchestrator.tuning.ray_environment import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port, ray
+from orchestrator.tuning.ray_guard import Guard
 from orchestrator.tuning.ray_shipping import runtime_environment
 from orchestrator.tuning.ray_token import check_secured, ensure_token, is_refusal, use_token
 from orchestrator.tuning.ray_watch import Door, Watch
@@ -46,6 +45,8 @@ class Connection:
     address: str | None
     """As the person named it; None for one of this run's own."""
     watch: Watch
+    guard: Guard | None
+    """None for a cluster that was there before."""
     looked_at: set[tuple[str, str]] = field(default_factory=set)
     """Nodes, and the datasets they were looked at for."""
 
@@ -65,9 +66,8 @@ def connected(settings: RunSettings) -> Iterator[Connection]:
         return
     with tempfile.TemporaryDirectory(prefix="orch-code-", ignore_cleanup_errors=True) as staging:
         is_ours = not ray.is_initialized()
-        if is_ours:
-            join(settings, Path(staging))
-        connection = Connection(settings.address, Watch(doors_of_run()))
+        guard = join(settings, Path(staging)) if is_ours else None
+        connection = Connection(settings.address, Watch(doors_of_run()), guard)
         connection.watch.start()
         _connections.append(connection)
         try:
@@ -76,19 +76,21 @@ def connected(settings: RunSettings) -> Iterator[Connection]:
             _connections.remove(connection)
             connection.watch.stop()
             if is_ours:
-                leave(is_lost=connection.watch.is_alone())
+                leave(guard, is_lost=connection.watch.is_alone())
 
 
-def join(settings: RunSettings, staging: Path) -> None:
+def join(settings: RunSettings, staging: Path) -> Guard | None:
     """Start Ray on this machine, or join the cluster that was named; its workers get the code from `staging`.
+
+    Returns:
+        The guard of a cluster that was started.
 
     Raises:
         ClusterError: as `connected`.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters comes back as an event or an exception
     if settings.address is None:
-        start_here()
-        return
+        return start_here()
     address = resolve(settings.address)
     check_secured(address, is_insecure=settings.insecure)
     try:
@@ -103,9 +105,10 @@ def join(settings: RunSettings, staging: Path) -> None:
             f"cannot join the Ray cluster at {address}: {error}; orch runs on a node of the cluster "
             f"(`ray start --address {address}` makes this machine one)"
         ) from error
+    return None
 
 
-def start_here() -> None:
+def start_here() -> Guard:
     """A cluster of this machine alone, on loopback.
 
     Raises:
@@ -113,8 +116,9 @@ def start_here() -> None:
     """
     use_token(is_on=True)
     ensure_token()
+    guard = Guard()
     try:
-        with _on_loopback(), patiently():
+        with guard.marking(), _on_loopback(), patiently():
             # "local", because without an address Ray joins whatever cluster already runs on this machine.
             ray.init(
                 "local",
@@ -124,10 +128,11 @@ def start_here() -> None:
                 **QUIET,
             )
     except Exception as error:
-        _end_children()
+        guard.end(at_once=True)
         raise ClusterError(
             f"cannot start Ray on this machine: {error}; `orch run --executor serial` trains without it"
         ) from error
+    return guard
 
 
 @contextmanager
@@ -236,19 +241,15 @@ def doors_of_run() -> dict[str, Door]:
     return doors
 
 
-def leave(*, is_lost: bool) -> None:
+def leave(guard: Guard | None, *, is_lost: bool) -> None:
     """Disconnect, and end a cluster of this run's own; a run whose Ray is gone does not wait for it."""
-    node: Any = ray._private.worker._global_node
     if not is_lost:
         ray.shutdown()
+        if guard is not None:
+            guard.end()
         return
-    below = descendants(os.getpid())  # whose parent is gone in a moment
-    if node is not None:
-        node.kill_all_processes(check_alive=False, allow_graceful=False)
-    for process, words in below.items():
-        if words.startswith("ray::") or "/ray/" in words:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+    if guard is not None:
+        guard.end(at_once=True)
     thread = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
     thread.start()
     thread.join(SECONDS_TO_LEAVE)
@@ -263,15 +264,3 @@ def _exit_without_ray() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(ClusterError.exit_code)
-
-
-def _end_children() -> None:
-    """End what a failed start of Ray left running."""
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = status.read_text().partition(" (")[2].rpartition(") ")
-            parent = int(rest.split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        if parent == os.getpid() and name in ("gcs_server", "raylet"):
-            os.kill(int(status.parent.name), signal.SIGKILL)

@@ -35,7 +35,7 @@ def test_the_thin_client_is_refused_with_the_other_way() -> None:
 def test_without_an_address_ray_starts_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(ray_cluster.ray, "init", lambda *words, **options: calls.append((*words, options)))
-    ray_cluster.start_here()
+    ray_cluster.start_here().end()
     ((word, options),) = calls
     assert word == "local"
     assert options["_node_ip_address"] == "127.0.0.1"
