@@ -114,8 +114,11 @@ def _go_on(
 
 
 def _since_start(earlier: Sequence[Attempt]) -> list[Attempt]:
-    """The attempts since the last one that began at the start, without those that were refused."""
-    fresh = [index for index, attempt in enumerate(earlier) if attempt.started_from is None]
+    """The attempts since the last one that began at the start, without those that were refused.
+
+    One that died before it wrote down where it starts did not begin anywhere.
+    """
+    fresh = [index for index, a in enumerate(earlier) if a.started_from is None and a.data_fingerprint is not None]
     since = earlier[fresh[-1] :] if fresh else earlier
     return [attempt for attempt in since if attempt.failure != FailureKind.CHANGED_CODE]
 

@@ -50,6 +50,8 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter)
     epochs_again: int = 0
     """Finished epochs that a later attempt trained again, over all rounds."""
+    interrupted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Trials that ran when somebody was killed: their last attempt and their finished epochs then."""
 
     def __str__(self) -> str:
         kills = ", ".join(f"{number} {victim}" for victim, number in sorted(self.kills.items()))
@@ -73,6 +75,7 @@ def soak(folder: Path, num_rounds: int, seed: int) -> Tally:
         if one_round(folder, results, choice, tally):
             assert numbers_of(results) == expected, f"{results.root} is not what an untouched run gives"
             tally.num_sweeps += 1
+            tally.interrupted.clear()
             results = ResultsDir(folder / f"results-{tally.num_sweeps}")
         sys.stderr.write(f"{tally}\n")
     return tally
@@ -93,17 +96,16 @@ def one_round(folder: Path, results: ResultsDir, choice: random.Random, tally: T
     with command(folder, "run", "soak.yaml", "--json", "--results", str(results.root)) as running:
         target = wait_for_victim(running, victim, choice)
         if target is not None:
-            rows = {trial.path.name: len(trial.read_metrics()) for trial in results.trials()}
+            remember(results, tally)
             os.kill(target, signal.SIGKILL)
             tally.kills[victim] += 1
             check_end(running, victim)
         else:
-            rows = {}
             assert running.end(900) == 0, running.said()
         assert running.wait_until_alone() == {}, f"left behind after the {victim} was killed"
     for trial_id, record in finished.items():
         assert results.trial(trial_id).record_file.read_bytes() == record, f"{trial_id} was finished and ran again"
-    tally.epochs_again += sum(epochs_again(results.trial(name), number) for name, number in rows.items())
+    tally.epochs_again += count_epochs_again(results, tally)
     tally.num_rounds += 1
     return all(has_record(results.trial(name)) for name in members(results))
 
@@ -138,13 +140,25 @@ def check_end(running: Command, victim: str) -> None:
         running.end(30)
 
 
-def epochs_again(trial: TrialFolder, num_rows: int) -> int:
-    """Of the `num_rows` epochs that were finished when somebody was killed, those that were trained again."""
-    later = [attempt for attempt in trial.read_attempts()[1:] if attempt.started_from]
-    starts = [int((attempt.started_from or "0-0").partition("-")[0]) for attempt in later]
-    again = max([num_rows - start for start in starts[-1:]], default=0)
-    assert again <= 1, f"{trial.path.name} went back {again} epochs"
-    return max(0, again)
+def remember(results: ResultsDir, tally: Tally) -> None:
+    """Write down how far the running trials are; one that was interrupted before and not yet gone on with stays."""
+    for trial in results.trials():
+        attempts = trial.read_attempts()
+        if attempts and attempts[-1].ended_at is None:
+            tally.interrupted.setdefault(trial.path.name, (attempts[-1].number, len(trial.read_metrics())))
+
+
+def count_epochs_again(results: ResultsDir, tally: Tally) -> int:
+    """Of the epochs that were finished when somebody was killed, those that the next attempt trains again."""
+    total = 0
+    for name, (number, num_epochs) in list(tally.interrupted.items()):
+        later = [a for a in results.trial(name).read_attempts() if a.number > number and a.data_fingerprint is not None]
+        if later:
+            del tally.interrupted[name]
+            again = max(0, num_epochs - int((later[0].started_from or "0-0").partition("-")[0]))
+            assert again <= 1, f"{name} went back {again} epochs"
+            total += again
+    return total
 
 
 def has_record(trial: TrialFolder) -> bool:
