@@ -44,6 +44,15 @@ class Row:
         return self.bound_s is None or self.seconds <= self.bound_s
 
 
+MEASURED = """
+import json, os, resource, subprocess, sys
+code = subprocess.run([sys.executable, "-m", *sys.argv[1:]]).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+os.write(2, json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss]).encode())
+"""
+"""A small process between, because a child's peak begins at the size of the process that forked it."""
+
+
 def measure_command(words: Sequence[str], what: str, num_trials: int, bound_s: float | None) -> tuple[Row, str]:
     """Run a Python module with its arguments; its cost, and what it printed on stdout.
 
@@ -51,26 +60,24 @@ def measure_command(words: Sequence[str], what: str, num_trials: int, bound_s: f
         SystemExit: it failed; what it said on stderr has been printed.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        began = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", *words], stdout=out, stderr=err, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        text = out.read()
-        if process.returncode != 0:
-            raise SystemExit(f"{shlex.join(words)} ended with {process.returncode}:\n{err.read()[-2000:]}")
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", MEASURED, *words], capture_output=True, text=True, env=environment, check=False
+    )
+    seconds = time.perf_counter() - began
+    said, bracket, numbers = done.stderr.rpartition("[")
+    code, cpu_s, peak_kib = json.loads(bracket + numbers)
+    if code != 0:
+        raise SystemExit(f"{shlex.join(words)} ended with {code}:\n{said[-2000:]}")
     row = Row(
         what=what,
         num_trials=num_trials,
         seconds=seconds,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        peak_mib=usage.ru_maxrss / 1024,
+        cpu_s=cpu_s,
+        peak_mib=peak_kib / 1024,
         bound_s=bound_s,
     )
-    return row, text
+    return row, done.stdout
 
 
 def measure_finished(folder: Path, num_trials: int) -> list[Row]:

@@ -8,6 +8,7 @@ from orchestrator.failure import next_step
 from orchestrator.record import State
 from orchestrator.views.loss_spikes import find_spikes
 from orchestrator.views.sentences import name_some, quote
+from orchestrator.views.table import plain_values
 
 
 def find_fault_caveats(table: pd.DataFrame, epochs: pd.DataFrame) -> list[str]:
@@ -39,12 +40,16 @@ def _deviations(table: pd.DataFrame) -> list[str]:
 
 
 def _spikes(table: pd.DataFrame, epochs: pd.DataFrame) -> list[str]:
-    names = {str(row["trial_id"]): f"{row['label']}, seed {row['seed']}" for _, row in table.iterrows()}
+    losses: dict[str, list[tuple[int, float]]] = {}
+    trials, numbers = plain_values(epochs["trial_id"]), plain_values(epochs["epoch"])
+    for trial_id, epoch, loss in zip(trials, numbers, epochs["train_loss"].tolist(), strict=True):
+        losses.setdefault(trial_id, []).append((epoch, loss))
     found = []
-    for trial_id, rows in epochs.groupby("trial_id", sort=False):
-        places = [str(rows["epoch"].iloc[index]) for index in find_spikes(rows["train_loss"].tolist())]
+    for trial_id, label, seed in zip(*(plain_values(table[n]) for n in ("trial_id", "label", "seed")), strict=True):
+        rows = losses.get(trial_id, [])
+        places = [str(rows[index][0]) for index in find_spikes([loss for _, loss in rows])]
         if places:
-            found.append(f"{quote(names[str(trial_id)])} (epoch {', '.join(places)})")
+            found.append(f"{quote(f'{label}, seed {seed}')} (epoch {', '.join(places)})")
     if not found:
         return []
     what = "1 trial" if len(found) == 1 else f"{len(found)} trials"

@@ -21,7 +21,8 @@ PUBLISHED = "published, ImageNet-1k"
 MAX_LEARNING_CURVES = 12
 """Of more curves the first ones are drawn."""
 MAX_DRAWN_CURVES = 36
-"""Of more curves the first ones are drawn in figures of accuracy."""
+"""So many curves are drawn in figures of accuracy; where there are more, only the first `FEW_DRAWN_CURVES`."""
+FEW_DRAWN_CURVES = 12
 FEW_LEARNING_CURVES = 6
 """So many learning curves are drawn where there are more curves than `MAX_DRAWN_CURVES`."""
 MAX_SEED_LINES = 240
@@ -52,9 +53,14 @@ def find_curves(frame: pd.DataFrame) -> Curves:
     return Curves(x, label, Shared(parts))
 
 
-def first_curves(curves: Curves, limit: int = MAX_DRAWN_CURVES) -> tuple[Curves, list[str]]:
+def num_drawn(count: int) -> int:
+    """How many of `count` curves a figure of accuracy draws."""
+    return count if count <= MAX_DRAWN_CURVES else FEW_DRAWN_CURVES
+
+
+def first_curves(curves: Curves) -> tuple[Curves, list[str]]:
     """The first curves, and what to say about the others."""
-    shown = list(curves.parts)[:limit]
+    shown = list(curves.parts)[: num_drawn(len(curves.parts))]
     if len(shown) == len(curves.parts):
         return curves, []
     label = {curve: text for curve, text in curves.label.items() if text in set(shown)}

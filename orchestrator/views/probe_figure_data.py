@@ -20,7 +20,7 @@ from orchestrator.probe_catalog import MAP_KINDS, SIMILAR_BLOCK_RULES, similar_b
 from orchestrator.views.figure_data import PUBLISHED, THIS_SWEEP, Curves, find_curves
 from orchestrator.views.published import DEEPVIT_SIMILAR_BLOCKS
 from orchestrator.views.stats import mean_interval
-from orchestrator.views.table import averaged_trials
+from orchestrator.views.table import averaged_rows
 
 Array = NDArray[np.float64]
 Probes = Mapping[str, Mapping[str, Array]]
@@ -69,9 +69,7 @@ class Probed:
 def find_probed(table: pd.DataFrame, probes: Probes) -> Probed:
     """The averaged trials of a `read_table` frame that have probes, each with the label of its curve in `drawn`."""
     curves = find_curves(table)
-    averaged = [averaged_trials(trials) for _, trials in table.groupby("cell_id", sort=False)]
-    trials = pd.concat(averaged) if averaged else table
-    trials = trials[trials["trial_id"].isin(list(probes))]
+    trials = table[averaged_rows(table) & table["trial_id"].isin(list(probes))]
     return Probed(trials.assign(drawn=trials["curve"].map(curves.label)), probes, curves)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.views.curves import Shared, field_name, value_text
-from orchestrator.views.figure_data import MAX_DRAWN_CURVES, THIS_SWEEP, Curves, first_curves, methods_of
+from orchestrator.views.figure_data import THIS_SWEEP, Curves, first_curves, methods_of, num_drawn
 from orchestrator.views.plots_axes import short_count
 
 TOLERANCE = 0.02
@@ -43,31 +43,35 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
     Args:
         count: `num_params` or `flops`.
     """
-    rows: list[dict[str, Any]] = []
-    parts: dict[str, dict[str, str]] = {}
-    left_out: list[str] = []
     measured = cells[(cells["n"] > 0) & cells[count].notna()].sort_values(count, kind="stable")
+    found: dict[str, tuple[dict[str, str], list[pd.Series]]] = {}
+    for size, members in _equally_large(measured, count):
+        for attention in dict.fromkeys(str(cell["attention"]) for cell in members):
+            same = [cell for cell in members if str(cell["attention"]) == attention]
+            if len({cell["depth"] for cell in same}) < 2:
+                continue
+            texts = {"attention": attention.rpartition(":")[2], count: f"{short_count(size)} {UNITS[count]}"}
+            found[", ".join(texts.values())] = (texts, same)
+    shown = list(found)[: num_drawn(len(found))]
+    told = f"Only the first {len(shown)} of {len(found)} classes of equal size are drawn, the smallest first."
+    left_out = [told] if len(shown) < len(found) else []
+    rows = [
+        {**_row(cell, label), "depth": cell["depth"], "embed_dim": cell["embed_dim"], count: cell[count]}
+        for label in shown
+        for cell in found[label][1]
+    ]
+    parts = {label: found[label][0] for label in shown}
+    return _frame(rows, "depth", parts, "embed_dim", count, left_out=left_out)
+
+
+def _equally_large(measured: pd.DataFrame, count: str) -> list[tuple[float, list[pd.Series]]]:
+    """Cells in the order of `count`, in classes that begin at a size and reach `TOLERANCE` beyond it."""
     classes: list[tuple[float, list[pd.Series]]] = []
     for _, cell in measured.iterrows():
         if not classes or float(cell[count]) > classes[-1][0] * (1.0 + TOLERANCE):
             classes.append((float(cell[count]), []))
         classes[-1][1].append(cell)
-    for size, members in classes:
-        for attention in dict.fromkeys(str(cell["attention"]) for cell in members):
-            same = [cell for cell in members if str(cell["attention"]) == attention]
-            if len({cell["depth"] for cell in same}) < 2:
-                continue
-            if len(parts) == MAX_DRAWN_CURVES:
-                left_out = [f"Only the first {MAX_DRAWN_CURVES} classes of equal size are drawn, the smallest first."]
-                break
-            texts = {"attention": attention.rpartition(":")[2], count: f"{short_count(size)} {UNITS[count]}"}
-            label = ", ".join(texts.values())
-            parts[label] = texts
-            rows += [
-                {**_row(cell, label), "depth": cell["depth"], "embed_dim": cell["embed_dim"], count: cell[count]}
-                for cell in same
-            ]
-    return _frame(rows, "depth", parts, "embed_dim", count, left_out=left_out)
+    return classes
 
 
 UNITS: Mapping[str, str] = {"num_params": "parameters", "flops": "FLOPs"}

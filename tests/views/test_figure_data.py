@@ -11,6 +11,7 @@ import pytest
 from orchestrator.views.captions import accuracy_caption, params_caption
 from orchestrator.views.curves import Shared
 from orchestrator.views.figure_data import (
+    FEW_DRAWN_CURVES,
     FEW_LEARNING_CURVES,
     MAX_DRAWN_CURVES,
     MAX_LEARNING_CURVES,
@@ -134,8 +135,8 @@ def test_of_very_many_curves_the_first_are_drawn_and_the_caption_says_so() -> No
         (accuracy_vs_depth_data(cells, table), accuracy_caption),
         (accuracy_vs_params_data(cells), params_caption),
     ):
-        assert [name for name in dict.fromkeys(data["curve"]) if name in names] == names[:MAX_DRAWN_CURVES]
-        told = f"Only the first {MAX_DRAWN_CURVES} of {MAX_DRAWN_CURVES + 1} curves are drawn; cells.csv has all."
+        assert [name for name in dict.fromkeys(data["curve"]) if name in names] == names[:FEW_DRAWN_CURVES]
+        told = f"Only the first {FEW_DRAWN_CURVES} of {MAX_DRAWN_CURVES + 1} curves are drawn; cells.csv has all."
         assert caption(data).endswith(told)
     assert learning_curve_data(epochs_of(table))["curve"].nunique() == FEW_LEARNING_CURVES
 
