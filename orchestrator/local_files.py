@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -24,32 +25,28 @@ WITHOUT_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems answer that have no hard links."""
 SECONDS_TO_KEEP_FOREIGN = 24 * 3600.0
 """A temporary file of another machine may be in use; after a day it is not."""
+_in_use: set[str] = set()
+"""The temporary names that threads of this process are at."""
 
 
 def write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Replace `path` by what `fill` writes to the open file it is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_beside(path)
-    try:
+    with _temporary_beside(path) as temporary:
         _write_and_sync(temporary, fill)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     _sync_folder(path.parent)
 
 
 def create(path: Path, content: bytes) -> bool:
     """Make `path` where it is not there; False where it is. Of several at once, one makes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_beside(path)
     try:
-        _write_and_sync(temporary, partial(_write_to, content))
-        _link(temporary, path, content)
+        with _temporary_beside(path) as temporary:
+            _write_and_sync(temporary, partial(_write_to, content))
+            _link(temporary, path, content)
     except FileExistsError:
         return False
-    finally:
-        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return True
 
@@ -87,8 +84,7 @@ def append_line(path: Path, line: bytes) -> None:
 def commit_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Make folder `path` with `files` and a manifest; visible only when complete. An existing one is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_beside(path)
-    try:
+    with _temporary_beside(path) as temporary:
         temporary.mkdir()
         for name, content in {**files, MANIFEST: manifest_of(files)}.items():
             _write_and_sync(temporary / name, partial(_write_to, content))
@@ -96,9 +92,6 @@ def commit_folder(path: Path, files: Mapping[str, bytes]) -> None:
         if path.exists():
             remove_folder(path)
         os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     _sync_folder(path.parent)
 
 
@@ -109,22 +102,15 @@ def remove_file(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder if it is there; it leaves its name first, so nobody sees half of it."""
-    doomed = _temporary_beside(path)
-    try:
+    with _temporary_beside(path) as doomed, suppress(FileNotFoundError):
         os.rename(path, doomed)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files and folders in `folder` (not below it) whose makers are gone."""
     for path in folder.glob(TEMPORARY_PREFIX + "*"):
         if not may_be_in_use(path):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def manifest_of(files: Mapping[str, bytes]) -> bytes:
@@ -132,9 +118,24 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
     return json.dumps({name: hashlib.sha256(content).hexdigest() for name, content in files.items()}, indent=2).encode()
 
 
-def _temporary_beside(path: Path) -> Path:
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """A free name beside `path`; what stands under it at the end of the block is removed."""
     maker = f"{this_machine()}-{os.getpid()}-{os.urandom(4).hex()}"
-    return path.parent / f"{TEMPORARY_PREFIX}{path.name[:80]}-{maker}"
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name[:80]}-{maker}"
+    _in_use.add(temporary.name)
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        _in_use.discard(temporary.name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def may_be_in_use(path: Path) -> bool:
@@ -143,7 +144,7 @@ def may_be_in_use(path: Path) -> bool:
     if len(parts) < 4 or not parts[2].isdecimal():
         return False
     if parts[1] == this_machine():
-        return int(parts[2]) != os.getpid() and is_running(int(parts[2]))
+        return path.name in _in_use if int(parts[2]) == os.getpid() else is_running(int(parts[2]))
     try:
         return time.time() - path.stat().st_mtime < SECONDS_TO_KEEP_FOREIGN
     except OSError:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -28,6 +29,15 @@ def test_what_a_dead_process_left_is_removed_and_what_a_live_one_writes_is_not(t
     local_files.remove_leftovers(tmp_path)
     live.communicate(b"\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_another_thread_writes_is_left_alone(tmp_path: Path) -> None:
+    def tidy(file: IO[bytes]) -> None:
+        file.write(b"whole")
+        local_files.remove_leftovers(tmp_path)
+
+    local_files.write(tmp_path / "a", tidy)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"whole")]
 
 
 def test_a_name_that_is_taken_is_left_as_it_is(tmp_path: Path) -> None:

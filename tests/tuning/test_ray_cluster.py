@@ -71,13 +71,15 @@ def test_a_slow_start_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cluster_of_ones_own_listens_on_loopback_and_asks_for_a_token(results: ResultsDir) -> None:
     from orchestrator.tuning.ray_token import asks_for_token
 
+    before = set(descendants(os.getpid()))
     with ray_cluster.connected(settings_for(results, [], "ray_tune")):
         address = ray_cluster.ray.get_runtime_context().gcs_address
-        processes = [os.getpid(), *descendants(os.getpid())]
+        processes = [os.getpid(), *(process for process in descendants(os.getpid()) if process not in before)]
         names = {Path(f"/proc/{process}/comm").read_text().strip() for process in processes}
         addresses = listen_addresses(processes)
         assert asks_for_token(address)
     assert {"gcs_server", "raylet"} <= names
     assert addresses
     assert {host for host, _ in addresses} == {"127.0.0.1"}
-    assert descendants(os.getpid()) == []
+    left = {process: Path(f"/proc/{process}/cmdline").read_text() for process in descendants(os.getpid())}
+    assert {process: words for process, words in left.items() if process not in before} == {}
