@@ -23,6 +23,7 @@ from orchestrator.results import ResultsDir
 from orchestrator.spec import load_spec
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, TrialStarted
+from orchestrator.tuning.evidence import HalfWidths
 from orchestrator.tuning.live import LiveTable, PlainLines, duration
 from orchestrator.tuning.runner import Listener, RunOptions
 from orchestrator.tuning.search_phase import SearchSummary
@@ -80,17 +81,26 @@ def _run(
     )
     listeners = _listeners(spec, results, as_json)
     try:
-        summary = run_sweep(spec, grid, results, options, listeners)
+        summary = run_sweep(spec, grid, results, options, listeners, _half_widths(spec))
     finally:
         for listener in listeners:
             listener.close()
     return _finish(summary, results, again, as_json)
 
 
+def _half_widths(spec: SweepSpec) -> HalfWidths | None:
+    """What a rule for the seeds is judged by; imported only where there is one."""
+    if spec.seed_rule is None:
+        return None
+    from orchestrator.views.seed_rule import half_widths
+
+    return half_widths
+
+
 def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) -> int:
     if as_json:
         content = {key: value for key, value in dataclasses.asdict(summary).items() if key != "stopped_by"}
-        for name in ("search", "given_up"):
+        for name in ("search", "num_wide", "given_up"):
             if content[name] is None:
                 del content[name]
         click.echo(json.dumps({"event": "summary", **content}))
@@ -102,6 +112,11 @@ def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) ->
     click.echo(f"{summary.sweep}: {', '.join(parts)}; {duration(summary.wall_time_s)}", err=True)
     if summary.search is not None:
         _tell_search(summary.search)
+    if summary.num_wide is not None:
+        told = (
+            f"{summary.num_wide} cells are known less well than it asks" if summary.num_wide else "every cell meets it"
+        )
+        click.echo(f"rule for seeds: {told}", err=True)
     where = "" if results.root == Path("results") else f" --results {results.root}"
     if summary.stopped_by is not None:
         raise StoppedError(f"stopped; everything is saved, go on with: {again}", summary.stopped_by)

@@ -95,6 +95,13 @@ def _print_plan(found: Any) -> None:
         f"{found.num_to_run} to run; training time one after the other: {remaining}",
         highlight=False,
     )
+    if found.num_trials_at_most > found.num_trials:
+        at_most = UNKNOWN_TIME if found.remaining_time_at_most_s is None else duration(found.remaining_time_at_most_s)
+        console.print(
+            f"{found.sweep}: its rule for seeds may ask for up to {found.num_trials_at_most} trials; "
+            f"training time then at most: {at_most}",
+            highlight=False,
+        )
     if found.gpu_hours:
         console.print(f"GPU-hours: {found.gpu_hours:.2f} on {found.device}", highlight=False)
 

@@ -54,6 +54,8 @@ def _count_sweep(index: SweepIndex, states: Mapping[str, str]) -> dict[str, Any]
     content = {"sweep": index.name, **_count_states(states, index.members, index.num_pending)}
     if index.search or index.num_search_pending:
         content["search"] = _count_states(states, index.search, index.num_search_pending)
+    if index.seed_rule is not None:
+        content["seed_rule"] = dict(index.seed_rule)
     return content
 
 
@@ -153,7 +155,9 @@ def _print_status(content: dict[str, Any]) -> None:
 
 def _sweep_text(content: dict[str, Any]) -> str:
     search = f"; search: {_counts_text(content['search']['states'])}" if "search" in content else ""
-    return f"{content['sweep']}: {_counts_text(content['states'])}{search}"
+    rule = content.get("seed_rule")
+    seeds = f"; {rule['min']} to {rule['max']} seeds a cell by a rule" if rule else ""
+    return f"{content['sweep']}: {_counts_text(content['states'])}{search}{seeds}"
 
 
 def _phase_text(trial: dict[str, Any]) -> str:

@@ -60,6 +60,17 @@ class Grid:
 
         return replace(self, cells=tuple(fill(cell) for cell in self.cells))
 
+    def with_num_seeds(self, counts: Mapping[str, int]) -> Grid:
+        """The grid whose cells have the seeds 0 to n - 1, n by the `cell_id` of their trials; a cell that `counts`
+        lacks stays as it is, and one that is not chosen for has none still.
+        """
+
+        def fill(cell: Cell) -> Cell:
+            count = counts.get(cell.trials[0].cell_id) if cell.trials else None
+            return cell if count is None else replace(cell, trials=tuple(cell.trial(seed) for seed in range(count)))
+
+        return replace(self, cells=tuple(fill(cell) for cell in self.cells))
+
 
 def expand(spec: SweepSpec, chosen: Chosen | None = None) -> tuple[Trial, ...]:
     """The measured trials of `spec` in order; of a spec with `tune:`, those of the cells that `chosen` names.
@@ -111,7 +122,8 @@ def count_trials(spec: SweepSpec) -> int:
     Exclusions and conditions are subtracted, cells that turn out equal are not.
     """
     num_search = 0 if spec.tune is None else spec.tune.num_trials * spec.tune.seeds
-    return Counting(Combinations(spec)).count() * (len(spec.seeds) + num_search)
+    num_seeds = len(spec.seeds) if spec.seed_rule is None else spec.seed_rule.max
+    return Counting(Combinations(spec)).count() * (num_seeds + num_search)
 
 
 @dataclass

@@ -264,6 +264,8 @@ class SweepIndex:
     """Search trials whose ids are known when earlier batches of their cell are over."""
     question: str = ""
     """The `# Question:` of the spec's header."""
+    seed_rule: Mapping[str, Any] | None = None
+    """`min`, `max` and `ci_half_width` where a rule decides how many seeds a cell has; `members` are those so far."""
     schema: int = SCHEMA
 
     @property
@@ -274,7 +276,8 @@ class SweepIndex:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads; made without copying every value, which takes seconds for a large sweep."""
         members = {name: [dict(vars(member)) for member in getattr(self, name)] for name in ("members", "search")}
-        return {**vars(self), **members, "axes": list(self.axes)}
+        content = {**vars(self), **members, "axes": list(self.axes)}
+        return content if self.seed_rule is not None else {k: v for k, v in content.items() if k != "seed_rule"}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SweepIndex:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +85,10 @@ class Cell:
     axes: Mapping[str, Any]
     """Axis name to value, in the order the spec declares them; an axis that does not apply is None."""
     trials: tuple[Trial, ...]
+
+    def trial(self, seed: int) -> Trial:
+        """The trial of this cell with `seed`, one of its own or another; the cell has at least one."""
+        return replace(self.trials[0], seed=seed)
 
 
 def _without(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import typing
 from typing import Any
 
 from orchestrator.configs import SECTIONS
+from orchestrator.grids.seeds_reader import MAX_SEED, MAX_SEEDS, MIN_OF_RULE
 from orchestrator.grids.spec_fields import FIELDS, Field, ValueType, read_descriptions
-from orchestrator.grids.spec_reader import MAX_SEED, MAX_SEEDS
 from orchestrator.grids.sweep_spec import SWEEP_NAME_PATTERN, SWEEP_NAME_RULE, Probe, Resources, Tracking
 from orchestrator.grids.tune_reader import NEVER_TUNED
 from orchestrator.grids.tune_spec import SEARCH_SEEDS, TuneSettings
@@ -102,7 +102,12 @@ def _seeds() -> Schema:
     count = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
     seed = {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "not": SEARCH_SEED}
     listed = _list(seed, minItems=1, uniqueItems=True)
-    return {"anyOf": [count, listed], "description": "Replicates of every cell: how many, or which."}
+    width = {"type": "number", "exclusiveMinimum": 0.0, "exclusiveMaximum": 1.0}
+    several = {**count, "minimum": MIN_OF_RULE}
+    until = _object({"ci_half_width": width}, required=["ci_half_width"])
+    rule = _object({"min": several, "max": several, "until": until}, required=["min", "max", "until"])
+    told = "Replicates of every cell: how many, which, or a rule: from min to max, until the interval is narrow enough."
+    return {"anyOf": [count, listed, rule], "description": told}
 
 
 def _tune() -> Schema:

@@ -12,16 +12,13 @@ from typing import Any, TypeVar, get_type_hints
 from orchestrator.configs import SECTIONS
 from orchestrator.grids.axis_reader import read_axes, read_exclude, read_zips
 from orchestrator.grids.resources_reader import read_resources
+from orchestrator.grids.seeds_reader import read_seeds
 from orchestrator.grids.spec_fields import FIELDS
 from orchestrator.grids.spec_findings import Findings, show
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, Axis, Probe, SweepSpec, Tracking, is_sweep_name
 from orchestrator.grids.tune_reader import read_tune
-from orchestrator.grids.tune_spec import SEARCH_SEEDS
 
 KEYS = ("name", "axes", "zip", "exclude", "seeds", "tune", "model", "data", "train", "resources", "tracking", "probe")
-MAX_SEEDS = 10_000
-MAX_SEED = 2**63 - 1
-
 Settings = TypeVar("Settings", Tracking, Probe)
 
 
@@ -43,12 +40,14 @@ def read_spec(findings: Findings, *, path: str, source: str) -> SweepSpec:
     tuned = () if tune is None else tune.names
     _check_required(findings, sections, {*tuned, *(axis.name for axis in all_axes)})
     resources, overrides = read_resources(findings, content.get("resources"))
+    seeds, seed_rule = read_seeds(findings, content.get("seeds", 1))
     return SweepSpec(
         name=_read_name(findings, content),
         axes=axes,
         zips=zips,
         exclude=read_exclude(findings, content.get("exclude")),
-        seeds=_read_seeds(findings, content.get("seeds", 1)),
+        seeds=seeds,
+        seed_rule=seed_rule,
         tune=tune,
         **sections,
         resources=resources,
@@ -133,41 +132,6 @@ def _check_required(findings: Findings, sections: dict[str, dict[str, Any]], var
         elif missing:
             hint = f"write them under {section}:, or as axes under axes:"
             findings.report((section,), f"{told} are missing", hint, key=True)
-
-
-def _read_seeds(findings: Findings, value: Any) -> tuple[int, ...]:
-    allowed = f"allowed: a number of seeds from 1 to {MAX_SEEDS:,}, or a list of different whole numbers >= 0"
-    if isinstance(value, list):
-        return _read_seed_list(findings, value, allowed)
-    count = _as_whole(value)
-    if count is None or not 1 <= count <= MAX_SEEDS:
-        findings.report(("seeds",), f"seeds cannot be {show(value)}", allowed)
-        return (0,)
-    return tuple(range(count))
-
-
-def _read_seed_list(findings: Findings, values: list[Any], allowed: str) -> tuple[int, ...]:
-    seeds: dict[int, int] = {}
-    for index, value in enumerate(values):
-        seed = _as_whole(value)
-        if seed is None or not 0 <= seed <= MAX_SEED:
-            findings.report(("seeds", index), f"a seed cannot be {show(value)}", allowed)
-        elif seed in seeds:
-            findings.report(("seeds", index), f"seed {seed} stands twice", "replicates need different seeds")
-        elif seed in SEARCH_SEEDS:
-            kept = f"{SEARCH_SEEDS[0]} to {SEARCH_SEEDS[-1]} are kept for search trials (tune:)"
-            findings.report(("seeds", index), f"seed {seed} cannot be measured", f"{kept}; take another")
-        else:
-            seeds[seed] = index
-    if not values:
-        findings.report(("seeds",), "the list of seeds is empty", allowed)
-    return tuple(seeds) or (0,)
-
-
-def _as_whole(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        return None
-    return int(value)
 
 
 def _read_settings(findings: Findings, key: str, cls: type[Settings], value: Any) -> Settings:

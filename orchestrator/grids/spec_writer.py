@@ -22,8 +22,7 @@ def dump_spec(spec: SweepSpec) -> str:
         content["zip"] = [{axis.name: _axis(axis) for axis in group} for group in spec.zips]
     if spec.exclude:
         content["exclude"] = [_conditions(rule) for rule in spec.exclude]
-    is_count = spec.seeds == tuple(range(len(spec.seeds)))
-    content["seeds"] = len(spec.seeds) if is_count else list(spec.seeds)
+    content["seeds"] = _seeds(spec)
     if spec.tune is not None:
         content["tune"] = _tune(spec.tune)
     content |= {section: dict(fields) for section, fields in spec.sections.items() if fields}
@@ -31,6 +30,14 @@ def dump_spec(spec: SweepSpec) -> str:
     content |= _changed("probe", spec.probe, Probe())
     header = f"# Question: {spec.question}\n" if spec.question else ""
     return header + dump(content)
+
+
+def _seeds(spec: SweepSpec) -> Any:
+    count = len(spec.seeds)
+    if spec.seed_rule is not None:
+        until = {"ci_half_width": spec.seed_rule.ci_half_width}
+        return {"min": count, "max": spec.seed_rule.max, "until": until}
+    return count if spec.seeds == tuple(range(count)) else list(spec.seeds)
 
 
 def _tune(tune: Tune) -> dict[str, Any]:

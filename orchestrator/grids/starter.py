@@ -21,7 +21,8 @@ axes:                              # the question: every combination of these va
 # exclude:                         # cells to leave out; a rule fits where all of its fields do
 #   - {depth: 6, attention: self}
 
-seeds: 1                           # replicates of every cell: how many, or a list such as [0, 1, 2]; error bars need 3
+seeds: 1                           # replicates of every cell: how many, a list such as [0, 1, 2], or a rule such as
+                                   # {min: 3, max: 10, until: {ci_half_width: 0.01}}; error bars need 3
 
 # tune:                            # lr is then chosen for each cell, on validation images, before the cell is measured
 #   axes: {lr: {log_uniform: [1.0e-3, 2.0e-2]}}

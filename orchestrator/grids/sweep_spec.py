@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 from orchestrator.grids.strict_yaml import Mark, YamlPath
 from orchestrator.grids.tune_spec import Tune
@@ -96,6 +96,16 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedRule:
+    """When a cell has seeds enough: `seeds: {min: 3, max: 10, until: {ci_half_width: 0.003}}`."""
+
+    max: Annotated[int, Ge(2)]
+    """So many seeds a cell gets at most."""
+    ci_half_width: Annotated[float, Gt(0.0), Lt(1.0)]
+    """Half the width of the 95 % interval of a cell's test accuracy that is narrow enough, 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A spec file as values; equal for files that mean the same in the same order."""
 
@@ -107,6 +117,9 @@ class SweepSpec:
     exclude: tuple[Mapping[str, tuple[Any, ...]], ...] = ()
     """Rules; a cell goes when all fields of a rule have one of the values given."""
     seeds: tuple[int, ...] = (0,)
+    """That every cell has."""
+    seed_rule: SeedRule | None = None
+    """Which cells get more: the seeds that follow, 0 to `max` - 1; `seeds` is 0 to `min` - 1 then."""
     tune: Tune | None = None
     """The nuisance axes, and how each cell is searched over them before it is measured."""
     model: Mapping[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from orchestrator.record import State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Cell, Trial
 from orchestrator.tuning.cell_search import chosen_values, survey_searches
+from orchestrator.tuning.evidence import known_so_far
 from orchestrator.tuning.search_plan import SearchPlan, earlier_cells, plan_search, search_warnings
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.timing import EpochTimes
@@ -67,8 +68,12 @@ class SweepPlan:
     """Measured trials; as in the next two, those whose ids a search has yet to tell included."""
     num_finished: int
     num_to_run: int
+    num_trials_at_most: int
+    """More than `num_trials` where a rule may ask for more seeds."""
     remaining_time_s: float | None
     """Of search and measured trials that are still to run, one after the other."""
+    remaining_time_at_most_s: float | None
+    """The same if every cell gets all the seeds that a rule allows."""
     gpu_hours: float | None
     """Of all cells, search trials included."""
     num_search_trials: int
@@ -80,6 +85,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     """Price every cell of `grid`: its search where there is one, and its measured trials."""
     searches = survey_searches(grid, spec.tune, results, lambda standing: False)
     grid = grid.with_chosen(chosen_values(searches), spec.seeds) if searches else grid
+    grid = known_so_far(spec, grid, results)
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
     times = _TimesByDevice(results, {name: one.record for name, one in standings.items() if one.record is not None})
     earlier = earlier_cells(results, spec.name)
@@ -90,12 +96,15 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         trial = search.cell.base if search is not None and not cell.trials else cell.trials[0]
         resources = resources_of(trial, spec.resources, spec.resource_overrides)
         gpus, measured = resources.gpus * resources.workers, times.of(resources)
-        plan = _plan_cell(cell, trial, known, len(spec.seeds), measured, gpus)
+        plan = _plan_cell(cell, trial, known, len(cell.trials) or len(spec.seeds), measured, gpus)
         if search is not None:
             plan = replace(plan, search=plan_search(search, measured, gpus, earlier.get(cell.cell_id, 0)))
         cells.append(plan)
     plans = [cell.search for cell in cells if cell.search is not None]
     num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
+    remaining_s = _sum_or_none([*(c.remaining_time_s for c in cells), *(p.remaining_time_s for p in plans)])
+    more = [0 if spec.seed_rule is None else max(0, spec.seed_rule.max - cell.num_trials) for cell in cells]
+    more_s = _sum_or_none([_times(count, cell.trial_time_s) for count, cell in zip(more, cells, strict=True)])
     return SweepPlan(
         sweep=spec.name,
         device=times.describe(),
@@ -103,7 +112,9 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         num_trials=num_trials,
         num_finished=num_finished,
         num_to_run=num_trials - num_finished,
-        remaining_time_s=_sum_or_none([*(c.remaining_time_s for c in cells), *(p.remaining_time_s for p in plans)]),
+        num_trials_at_most=num_trials + sum(more),
+        remaining_time_s=remaining_s,
+        remaining_time_at_most_s=_sum_or_none([remaining_s, more_s]),
         gpu_hours=_sum_or_none([*(c.gpu_hours for c in cells), *(p.gpu_hours for p in plans)]),
         num_search_trials=sum(one.num_trials for one in plans),
         num_search_to_run=sum(one.num_to_run for one in plans),
@@ -196,7 +207,7 @@ def _plan_cell(
     notes = [standing.note for standing in standings if standing.note]
     reasons = tuple(dict.fromkeys(note for note in notes if note != "new"))
     trial_time_s = times.trial_s(trial)
-    remaining_s = 0.0 if not num_to_run else None if trial_time_s is None else trial_time_s * num_to_run
+    remaining_s = _times(num_to_run, trial_time_s)
     return CellPlan(
         cell_id=cell.cell_id,
         axes=dict(cell.axes),
@@ -233,6 +244,11 @@ def _counts(trial: Trial) -> tuple[int, int, float | None]:
 
     num_params, flops = count_on_meta(trial)
     return num_params, flops, None
+
+
+def _times(count: int, seconds: float | None) -> float | None:
+    """Of `count` trials; of none it is known whatever one takes."""
+    return 0.0 if count == 0 else None if seconds is None else count * seconds
 
 
 def _sum_or_none(values: Sequence[float | None]) -> float | None:

@@ -47,6 +47,12 @@ def num_that_fit(needs: Resources, nodes: Sequence[Mapping[str, Any]]) -> int:
     return int(sum(places) // needs.workers)
 
 
+def num_places(trials: Sequence[Trial], settings: RunSettings, nodes: Sequence[Mapping[str, Any]]) -> int:
+    """How many of `trials` run at a time; where their needs differ, by the share of the cluster that they take."""
+    shares = [1.0 / max(1, num_that_fit(settings.resources_of(trial), nodes)) for trial in trials]
+    return max(1, round(len(shares) / sum(shares))) if shares else 1
+
+
 def _check_whole_gpus(trial: Trial, needs: Resources) -> None:
     """Two workers cannot share a GPU, and one uses no more than one.
 

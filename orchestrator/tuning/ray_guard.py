@@ -23,6 +23,8 @@ KEEP_ENVIRONMENT = "SPT_NOENV"
 SECONDS_TO_LEAVE = 5.0
 """For processes that save something while they end."""
 SECONDS_TO_WAIT_FOR_GUARD = 30.0
+LOOKS_THAT_FIND_NOTHING = 2
+"""A process that is just being started shows no environment for a moment."""
 AT_ONCE = b"now"
 
 
@@ -69,7 +71,10 @@ def watch(mark: str) -> None:
     """Wait until the run closes the pipe, or dies; then end its processes."""
     told = sys.stdin.buffer.read()
     deadline = time.monotonic() + (0.0 if told == AT_ONCE else SECONDS_TO_LEAVE)
-    while left := marked(mark):
+    num_empty = 0
+    while num_empty < LOOKS_THAT_FIND_NOTHING:
+        left = marked(mark)
+        num_empty = 0 if left else num_empty + 1
         if time.monotonic() >= deadline:
             for process in left:
                 with suppress(ProcessLookupError):

@@ -19,12 +19,13 @@ from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, Notice, RunSettings, TrialEnded, TrialStarted, dataset_key
 from orchestrator.tuning.ray_cluster import connected
 from orchestrator.tuning.ray_environment import ray, tune
-from orchestrator.tuning.ray_fit import check_fits
+from orchestrator.tuning.ray_fit import check_fits, num_places
 from orchestrator.tuning.ray_nodes import Nodes, node_of_actor, watching
 from orchestrator.tuning.ray_order import InOrder
 from orchestrator.tuning.ray_preflight import Preflight
 from orchestrator.tuning.ray_trial import TuneTrial, placement_of_config, trial_config
 from orchestrator.tuning.ray_watch import Watch
+from orchestrator.tuning.schedule import kept_in_time
 from orchestrator.tuning.stop_file import is_stop_asked, stop_check
 
 __all__ = ["connected", "execute"]
@@ -106,7 +107,7 @@ class _StopFile(tune.Stopper):
 
 
 def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | Notice]:
-    """Train `trials` in parallel, in the order given as places become free.
+    """Train `trials` in parallel, as places become free: in the order given, as far as that costs no time.
 
     Raises:
         ClusterError: Ray does not start, the cluster does not answer or is lost, or no node can hold a trial.
@@ -120,7 +121,8 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | 
         if preflight is not None:
             preflight.check(samples, ray.nodes())
         with watching(nodes, preflight, samples):
-            yield from _run_chunks(trials, settings, _Relay(events, nodes), connection.watch)
+            ordered = kept_in_time(trials, num_places(trials, settings, ray.nodes()))
+            yield from _run_chunks(ordered, settings, _Relay(events, nodes), connection.watch)
 
 
 def _run_chunks(

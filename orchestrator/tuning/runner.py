@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from orchestrator import cost, durable, provenance
+from orchestrator import durable, provenance
 from orchestrator.errors import DataError, NotReadyError
 from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import State, SweepIndex
@@ -202,17 +202,6 @@ class Runner:
             self.fingerprints[key] = prepare_data(trial.data)
             root = trial.data.root
             self.roots[key] = None if root is None else str(Path(root).resolve())  # a worker has another working folder
-
-
-def longest_first(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials by their expected training time."""
-    return sorted(trials, key=lambda trial: -predicted_work(trial))
-
-
-def predicted_work(trial: Trial) -> float:
-    """A number that grows with the training time: forward FLOPs times epochs; depth for an attention of one's own."""
-    per_image = float(cost.flops(trial)) if cost.is_closed_form(trial) else float(trial.model.depth)
-    return per_image * trial.train.epochs
 
 
 def _check_same_data(standing: Standing, fingerprint: str) -> None:

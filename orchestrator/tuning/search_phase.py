@@ -23,7 +23,8 @@ from orchestrator.results import ResultsDir, SweepFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.cell_search import CellSearch, IsDue, chosen_values, survey_searches, tuned_sweep
 from orchestrator.tuning.pruning import PruneRule
-from orchestrator.tuning.runner import Runner, RunOptions, longest_first
+from orchestrator.tuning.runner import Runner, RunOptions
+from orchestrator.tuning.schedule import longest_first
 from orchestrator.tuning.survey import Standing, build_index, survey
 
 

@@ -82,7 +82,14 @@ def build_index(spec: SweepSpec, grid: Grid, search: Sequence[SweepMember] = (),
         num_pending=sum(len(spec.seeds) for cell in grid.cells if not cell.trials),
         num_search_pending=num_unknown,
         question=spec.question,
+        seed_rule=_rule_of(spec),
     )
+
+
+def _rule_of(spec: SweepSpec) -> dict[str, Any] | None:
+    if spec.seed_rule is None:
+        return None
+    return {"min": len(spec.seeds), "max": spec.seed_rule.max, "ci_half_width": spec.seed_rule.ci_half_width}
 
 
 def standing_of(trial: Trial, results: ResultsDir) -> Standing:

@@ -8,20 +8,21 @@ what was chosen. Who wants to know what happens is a listener; nobody has to.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from orchestrator import durable, lease
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
-from orchestrator.record import Run, State
+from orchestrator.record import Run, State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
-from orchestrator.tuning.cell_search import chosen_values, survey_searches
-from orchestrator.tuning.runner import Listener, Runner, RunOptions, longest_first
+from orchestrator.tuning.cell_search import CellSearch, chosen_values, survey_searches
+from orchestrator.tuning.evidence import HalfWidths, in_order_of_evidence, known_so_far, needs, num_wide
+from orchestrator.tuning.runner import Listener, Runner, RunOptions
 from orchestrator.tuning.search_phase import SearchSummary, index_of, run_search, summarize_search, write_snapshot
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.tidying import tidy_finished
@@ -48,6 +49,8 @@ class Summary:
     """Of the search trials; None without `tune:`."""
     stopped_by: int | None = None
     """The signal that ended it."""
+    num_wide: int | None = None
+    """Cells whose interval is wider than a rule for the seeds asks for; None without one."""
     given_up: str | None = None
     """Why it ended before its trials were trained: all of them meet one error."""
 
@@ -60,9 +63,17 @@ class Summary:
 
 
 def run_sweep(
-    spec: SweepSpec, grid: Grid, results: ResultsDir, options: RunOptions, listeners: Sequence[Listener] = ()
+    spec: SweepSpec,
+    grid: Grid,
+    results: ResultsDir,
+    options: RunOptions,
+    listeners: Sequence[Listener] = (),
+    half_widths: HalfWidths | None = None,
 ) -> Summary:
     """Train what is missing of `grid` under `results`.
+
+    Args:
+        half_widths: how well cells are known; a spec with a rule for its seeds needs it.
 
     Raises:
         LockedError: another run holds the sweep.
@@ -73,22 +84,46 @@ def run_sweep(
         runner = Runner(spec, results, options, listeners, stack, run=(spec.name, held.number))
         searches = run_search(runner, grid)
         grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
-        standings = survey(grid, results, spec.name)
+        grid = known_so_far(spec, grid, results)
         if held.is_after_crash:
-            for standing in standings:
+            for standing in survey(grid, results, spec.name):
                 if standing.is_finished:
                     tidy_finished(results.trial(standing.trial.trial_id))
-        index = index_of(spec, grid, searches)
-        write_snapshot(results.sweep(spec.name), spec, index)
-        to_run = [] if runner.is_over else select_trials(standings, options)
-        searched = [standing for search in searches.values() for standing in search.standings.values()]
-        runner.tell(index, [*searched, *standings], to_run)
-        if to_run:
-            runner.train([*searched, *standings], to_run)
+        standings, index = _train_grid(runner, grid, searches, half_widths)
         wall_time_s = time.monotonic() - began
         if spec.tune is not None:  # what became of search trials is judged, not only counted
             searches = survey_searches(grid, spec.tune, results, lambda standing: False)
-        return _summarize(runner, standings, index.num_pending, summarize_search(searches), wall_time_s)
+        summary = _summarize(runner, standings, index.num_pending, summarize_search(searches), wall_time_s)
+        return replace(summary, num_wide=num_wide(spec, standings, half_widths))
+
+
+def _train_grid(
+    runner: Runner, grid: Grid, searches: Mapping[str, CellSearch], half_widths: HalfWidths | None
+) -> tuple[Sequence[Standing], SweepIndex]:
+    """Train what is missing of `grid`, then round after round what a rule for the seeds asks for."""
+    spec, results = runner.spec, runner.results
+    searched = [standing for search in searches.values() for standing in search.standings.values()]
+    standings = survey(grid, results, spec.name)
+    to_run = select_trials(standings, runner.options)
+    while True:
+        index = index_of(spec, grid, searches)
+        write_snapshot(results.sweep(spec.name), spec, index)
+        to_run = [] if runner.is_over else to_run
+        runner.tell(index, [*searched, *standings], to_run)
+        if to_run:
+            runner.train([*searched, *standings], to_run)
+        if half_widths is None:
+            return standings, index
+        standings = survey(grid, results, spec.name)
+        asked = {} if runner.is_over else needs(spec, standings, half_widths)
+        if not asked:
+            return standings, index
+        known = {standing.trial.trial_id for standing in standings}
+        grid = grid.with_num_seeds({cell_id: need.num_seeds for cell_id, need in asked.items()})
+        standings = survey(grid, results, spec.name)
+        ordered = in_order_of_evidence(standings, {cell_id: need.half_width for cell_id, need in asked.items()})
+        to_run = [standing.trial for standing in ordered if standing.trial.trial_id not in known]
+        runner.phase(f"{len(asked)} of {len(grid.cells)} cells get more seeds: their intervals are still too wide")
 
 
 class _Held(NamedTuple):
@@ -126,14 +161,16 @@ def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: 
 
 
 def select_trials(standings: Sequence[Standing], options: RunOptions) -> list[Trial]:
-    """What has to be trained, the longest first so that no long trial is left alone at the end."""
+    """What has to be trained: the first seeds of all cells first, of equal seeds the longest training first, so that no
+    long one is left alone at the end.
+    """
 
     def is_due(standing: Standing) -> bool:
         if standing.is_finished:
             return standing.is_other_code and options.retrain_changed
         return standing.state is not State.FAIL or options.retry_failed
 
-    return longest_first([standing.trial for standing in standings if is_due(standing)])
+    return [standing.trial for standing in in_order_of_evidence(standings) if is_due(standing)]
 
 
 def _summarize(

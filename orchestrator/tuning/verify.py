@@ -23,7 +23,8 @@ from orchestrator.record import State, SweepIndex, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import PROTOCOL, Trial
 from orchestrator.tuning.checksums import read_is_correct
-from orchestrator.tuning.runner import Listener, Runner, RunOptions, longest_first
+from orchestrator.tuning.runner import Listener, Runner, RunOptions
+from orchestrator.tuning.schedule import longest_first
 from orchestrator.tuning.survey import Standing
 from orchestrator.user_attention import attention_source_hash
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from orchestrator.views.published import DEEPVIT_SOURCE
+from orchestrator.views.seed_rule import POOLED_SEEDS
 
 INTERVALS: Mapping[str, str] = {
+    POOLED_SEEDS: "95 % intervals over seeds on one fixed test split, with a spread pooled over cells",
     "seeds only": "Student's 95 % intervals over seeds on one fixed test split",
     "seed x image": "95 % intervals over seeds and test images both",
     "": "95 % intervals, over seeds and test images where predictions were kept, over seeds alone elsewhere",

@@ -26,10 +26,12 @@ from orchestrator.views.frames import Frames, read_frames
 from orchestrator.views.plots_style import figure_files
 from orchestrator.views.report_content import cell_table, commits, cost, environment, lost_table
 from orchestrator.views.report_tables import TABLE_KINDS, choices_table, table_files
+from orchestrator.views.seed_rule import say_rule
 from orchestrator.views.sentences import say_best, say_progress
 from orchestrator.views.spreadsheet import to_csv
 from orchestrator.views.stats import DEFAULT_MARGIN
 from orchestrator.views.svg import inline_svg
+from orchestrator.views.table import accs_by_cell
 from orchestrator.views.tuning_table import search_sentence
 
 
@@ -100,6 +102,11 @@ def _remove_stale(folder: Path, written: set[Path]) -> None:
             remove_file(path)
 
 
+def _seed_rule(frames: Frames) -> list[str]:
+    rule = frames.table.attrs.get("seed_rule")
+    return [] if rule is None else say_rule(rule, frames.cells, accs_by_cell(frames.table))
+
+
 def _content(folder: SweepFolder, sweep: str, frames: Frames, now: datetime | None) -> dict[str, Any]:
     table, cells, answers = frames.table, frames.cells, frames.answers
     return {
@@ -109,6 +116,7 @@ def _content(folder: SweepFolder, sweep: str, frames: Frames, now: datetime | No
         "is_complete": say_progress(table).startswith("Complete"),
         "answers": say_answers(answers),
         "best": say_best(cells),
+        "seed_rule": _seed_rule(frames),
         "caveats": find_all_caveats(frames),
         "saturation": saturation_table(answers),
         "deltas": delta_table(answers),

@@ -6,8 +6,9 @@ and notices about files that could not be read. A missing number is NaN or NA, n
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pandas as pd
 from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.views.curves import Shared, value_text
+from orchestrator.views.seed_rule import POOLED_SEEDS, half_widths
 from orchestrator.views.stats import Replicates, mean_accuracy, mean_interval
 from orchestrator.views.trial_rows import MODEL_FIELDS, TrialRows, open_sweep
 
@@ -136,6 +138,7 @@ def summarize_cells(table: pd.DataFrame, replicates: Mapping[str, Replicates] | 
     `n` trials stand behind the means: COMPLETE, measured on test, and of the newest protocol among the cell's. `low`
     and `high` are the ends of a 95 % interval, missing for n = 1: of the test accuracy over seeds and test images both
     where `replicates` (by `cell_id`) know the answers by image, and `method` says so; Student's over seeds elsewhere.
+    Under a rule for the seeds it is the rule's own interval, over seeds with a pooled spread.
     `num_missing` counts trials that wait, run or were pruned.
     """
     axes = [axis for axis in table.attrs["axes"] if axis in table.columns]
@@ -151,12 +154,32 @@ def summarize_cells(table: pd.DataFrame, replicates: Mapping[str, Replicates] | 
         averaged = [place for place in members if is_averaged[place]]
         first = {name: _first_known(values[name], members) for name in same}
         rows.append({**first, **_cell_row(values, members, averaged, known.get(cell))})
+    if table.attrs.get("seed_rule") is not None:
+        _set_pooled(rows, accs_by_cell(table))
     extra = {axis: table[axis].dtype for axis in axes if axis not in CELL_TYPES}
     types = {"cell_id": "string", "label": "string", "curve": "string", **extra, **CELL_TYPES}
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in types.items()}
     cells = pd.DataFrame(columns)
     cells.attrs = dict(table.attrs)
     return cells
+
+
+def accs_by_cell(table: pd.DataFrame) -> dict[str, list[float]]:
+    """The test accuracies that each cell's mean holds, by `cell_id`; empty lists for cells without any."""
+    found: dict[str, list[float]] = {str(cell): [] for cell in dict.fromkeys(table["cell_id"])}
+    averaged = table[averaged_rows(table)]
+    for cell, acc in zip(averaged["cell_id"].tolist(), averaged["test_acc"].tolist(), strict=True):
+        found[cell].append(float(acc))
+    return found
+
+
+def _set_pooled(rows: list[dict[str, Any]], accs: Mapping[str, Sequence[float]]) -> None:
+    """Intervals over seeds with a spread pooled over cells, in place of those of each cell alone."""
+    widths = half_widths(accs)
+    for row in rows:
+        if row["n"] > 0 and math.isfinite(widths[row["cell_id"]]):
+            middle, width = float(row["test_acc"]), widths[row["cell_id"]]
+            row.update(test_acc_low=middle - width, test_acc_high=middle + width, method=POOLED_SEEDS)
 
 
 def averaged_trials(trials: pd.DataFrame) -> pd.DataFrame:
@@ -261,6 +284,7 @@ def _attrs(source: TrialRows) -> dict[str, Any]:
         "num_pending": index.num_pending,
         "curves": Shared({name.curve: dict(name.parts) for name in source.names}),
         "notices": list(source.notices),
+        "seed_rule": None if index.seed_rule is None else Shared(index.seed_rule),
     }
 
 

@@ -39,6 +39,9 @@ MIXED: dict[str, list[Any]] = {
 }
 """Values that do not."""
 
+RULE = {"min": 2, "max": 5, "until": {"ci_half_width": 0.003}}
+SEEDS = st.one_of(st.integers(1, 3), st.just([4, 0]), st.just(RULE))
+
 SECTION_OF = {"lr": "train", "min_lr": "train", "mixup": "train", "name": "data"}
 REQUIRED = ("depth", "embed_dim", "num_heads", "patch_size", "lr", "name")
 
@@ -50,7 +53,7 @@ def contents(draw: st.DrawFn, domain: dict[str, list[Any]] = LEGAL) -> dict[str,
     if any(name.startswith("reattention") for name in names) and "attention" not in names:
         names = ["attention", *names]
     axes: dict[str, Any] = {name: draw(_some(domain[name])) for name in names}
-    content: dict[str, Any] = {"name": "sweep", "axes": dict(axes), "seeds": draw(st.integers(1, 3))}
+    content: dict[str, Any] = {"name": "sweep", "axes": dict(axes), "seeds": draw(SEEDS)}
     if not {"mixup", "drop_rate"} & set(names) and draw(st.booleans()):
         content["zip"] = {name: domain[name] for name in ("mixup", "drop_rate")}
     conditional = draw(st.sampled_from([None, *names])) if len(names) > 1 else None

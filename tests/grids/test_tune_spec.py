@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.grids.spec_reader import MAX_SEEDS
+from orchestrator.grids.seeds_reader import MAX_SEEDS
 from orchestrator.grids.tune_spec import EDGE_SHARE, SEARCH_SEEDS, Range, Tune, TuneSettings
 
 LOG = Range(name="lr", kind="log_uniform", values=(1e-4, 1e-2))

@@ -40,6 +40,19 @@ def test_finished_trials_price_the_others(results: ResultsDir) -> None:
     assert cells[1, "reattention"].trial_time_s is None
 
 
+def test_a_rule_for_seeds_is_priced_at_most_and_earlier_rounds_count(results: ResultsDir) -> None:
+    spec, grid = spec_and_grid(TEXT.replace("seeds: 2", "seeds: {min: 2, max: 5, until: {ci_half_width: 0.01}}"))
+    unknown = build_plan(spec, grid, results)
+    assert (unknown.num_trials, unknown.num_trials_at_most, unknown.remaining_time_at_most_s) == (8, 20, None)
+    for cell in grid.cells:
+        for trial in cell.trials:
+            write_record(results, trial, train_time_s=10.0, num_epochs=2)
+    write_record(results, grid.cells[0].trial(2), train_time_s=10.0, num_epochs=2)
+    plan = build_plan(spec, grid, results)
+    assert (plan.num_trials, plan.num_finished, plan.num_to_run, plan.num_trials_at_most) == (9, 9, 0, 20)
+    assert (plan.remaining_time_s, plan.remaining_time_at_most_s) == (0.0, pytest.approx(11 * 10.0))
+
+
 def test_other_devices_and_diverged_trials_price_nothing(results: ResultsDir) -> None:
     _, grid = spec_and_grid()
     first, second, *_ = grid.trials

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,8 @@ sys.stdin.read()
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     started = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
+        while not Path(f"/proc/{started.pid}/environ").read_bytes():
+            time.sleep(0.01)  # it shows none for a moment
         yield started
     finally:
         started.kill()

@@ -60,12 +60,13 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("instant")
-def test_a_run_trains_every_trial_the_longest_first_and_the_next_run_none(results: ResultsDir) -> None:
+def test_a_run_trains_one_seed_of_every_cell_first_and_of_equal_seeds_the_longest(results: ResultsDir) -> None:
     spec, grid = spec_and_grid()
     ears = Ears()
     summary = run_sweep(spec, grid, results, SERIAL, [ears])
     assert (summary.num_trials, summary.num_finished, summary.num_reused, summary.exit_code) == (8, 8, 0, 0)
-    assert [trial.model.depth for trial in ears.to_run] == [2] * 4 + [1] * 4
+    assert [trial.seed for trial in ears.to_run] == [0] * 4 + [1] * 4
+    assert [trial.model.depth for trial in ears.to_run] == [2, 2, 1, 1] * 2
     assert results.sweep("tiny").spec_file.read_text() == spec.source_text
     again = run_sweep(spec, grid, results, SERIAL)
     assert (again.num_finished, again.num_reused) == (8, 8)
