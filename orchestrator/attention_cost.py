@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.catalog import is_dotted_attention
+from orchestrator.catalog import MAP_FREE_FROM, is_dotted_attention
 from orchestrator.configs import ModelConfig
 
 OWN_ATTENTION_MAPS = 3
@@ -29,6 +29,8 @@ class AttentionCost:
     """Bytes kept a map element under fp32 and bf16; None where attention is fused and keeps no map."""
     token_bytes: tuple[float, float] = (0, 0)
     """Further bytes kept a token and channel under fp32 and bf16."""
+    is_map_free: bool = False
+    """Whether a CPU keeps no map in fp32, from `MAP_FREE_FROM` tokens on."""
 
 
 def _theta(model: ModelConfig) -> int:
@@ -57,9 +59,9 @@ ONE_MORE = (4, 2)
 
 COSTS: Mapping[str, AttentionCost] = {
     "self": AttentionCost(),
-    "reattention": AttentionCost(_reattention, num_mixings=1, map_bytes=(12, 14)),
+    "reattention": AttentionCost(_reattention, num_mixings=1, map_bytes=(12, 14), is_map_free=True),
     "reattention_ln": AttentionCost(_layer_norm_reattention, num_mixings=1, map_bytes=(12, 10)),
-    "mix_only": AttentionCost(_theta, num_mixings=1, map_bytes=(8, 10)),
+    "mix_only": AttentionCost(_theta, num_mixings=1, map_bytes=(8, 10), is_map_free=True),
     "batchnorm_only": AttentionCost(lambda model: 2 * model.num_heads, map_bytes=(8, 10)),
     "centre_only": AttentionCost(map_bytes=(8, 6)),
     "gain_only": AttentionCost(lambda model: model.num_heads, map_bytes=(8, 6)),
@@ -103,7 +105,9 @@ def attention_flops(model: ModelConfig, name: str, num_tokens: int) -> int:
     return 8 * num_tokens * dim**2 + 2 * (1 + cost.num_sums) * num_tokens**2 * dim + mixings
 
 
-def attention_bytes(model: ModelConfig, name: str, num_tokens: int, *, half: bool, cos_reg: str | None = None) -> float:
+def attention_bytes(
+    model: ModelConfig, name: str, num_tokens: int, *, half: bool, cos_reg: str | None = None, on_gpu: bool = False
+) -> float:
     """Bytes that one attention keeps of one image besides Q, K, V and its output.
 
     Args:
@@ -117,6 +121,9 @@ def attention_bytes(model: ModelConfig, name: str, num_tokens: int, *, half: boo
         found += 3 * (2 if half else 4) * num_tokens * model.embed_dim + 8 * num_norms * num_tokens * heads
     if name == "reattention_ln":
         found += 8 * num_tokens**2
+    is_plain = half or on_gpu or cos_reg is not None or model.attn_drop_rate > 0
+    if cost.is_map_free and num_tokens >= MAP_FREE_FROM and not is_plain:
+        return found
     if cost.map_bytes is None and cos_reg is None:
         return found + 4 * heads * num_tokens
     map_bytes, penalty = cost.map_bytes or (4, 6), PENALTY_BYTES[cos_reg]

@@ -19,6 +19,9 @@ OPTION_DEFAULTS: Mapping[str, str | float | bool | None] = {
 }
 """Model fields that only some attentions read, with their defaults. None is a legal value: 'not set'."""
 
+MAP_FREE_FROM = 65
+"""Tokens from which a CPU mixes heads without keeping maps: an 8 x 8 grid of patches and the class token."""
+
 _LAST = ("reattention_last",)
 _THETA = (*_LAST, "reattention_init", "reattention_frozen")
 

@@ -106,24 +106,24 @@ def with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
     return dataclasses.replace(trial, model=dataclasses.replace(trial.model, embed_dim=embed_dim))
 
 
-def memory_mib(trial: Trial, num_parameters: int | None = None) -> float:
+def memory_mib(trial: Trial, num_parameters: int | None = None, *, on_gpu: bool = False) -> float:
     """Estimated peak of training in MiB: weights, gradients, optimizer state, and activations of one micro-batch.
 
     Args:
         num_parameters: the model's parameters, needed where the attention has no closed form.
     """
     params = num_params(trial) if num_parameters is None else num_parameters
-    return params * _bytes_per_param(trial.train) / MIB + activation_mib(trial)
+    return params * _bytes_per_param(trial.train) / MIB + activation_mib(trial, on_gpu=on_gpu)
 
 
-def activation_mib(trial: Trial) -> float:
+def activation_mib(trial: Trial, *, on_gpu: bool = False) -> float:
     """Estimated MiB that one micro-batch keeps for the backward pass, and the gradients of one block.
 
     Counts the saved tensors of each block; without checkpointing of activations, which no trial uses.
     """
     model, half = trial.model, trial.train.precision == "bf16"
     penalty = trial.train.cos_reg
-    blocks = [_block_bytes(model, name, half=half, cos_reg=penalty) for name in block_attentions(model)]
+    blocks = [_block_bytes(model, name, half=half, cos_reg=penalty, on_gpu=on_gpu) for name in block_attentions(model)]
     image = trial.data.in_chans * model.img_size**2 * 4
     last_norm = num_tokens(model) * model.embed_dim * (4 if half else 8)
     batch = trial.train.micro_batch_size or trial.train.batch_size
@@ -136,7 +136,7 @@ def _bytes_per_param(train: TrainConfig) -> int:
     return 8 + moments + (2 if train.precision == "bf16" else 0) + (4 if train.ema_decay is not None else 0)
 
 
-def _block_bytes(model: ModelConfig, name: str, *, half: bool, cos_reg: str | None) -> float:
+def _block_bytes(model: ModelConfig, name: str, *, half: bool, cos_reg: str | None, on_gpu: bool) -> float:
     """Bytes that one block keeps of one image.
 
     In units of N*D: inputs of both norms (float32 under autocast too), their outputs, Q, K, V, the heads' output, and
@@ -150,4 +150,4 @@ def _block_bytes(model: ModelConfig, name: str, *, half: bool, cos_reg: str | No
     if model.proj_drop_rate > 0:
         channels += 2 * dim + hidden
     norms = 2 * 2 * 4
-    return tokens * (channels + norms) + attention_bytes(model, name, tokens, half=half, cos_reg=cos_reg)
+    return tokens * (channels + norms) + attention_bytes(model, name, tokens, half=half, cos_reg=cos_reg, on_gpu=on_gpu)

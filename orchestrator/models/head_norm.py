@@ -57,6 +57,23 @@ class HeadNorm(SharesBatches, nn.BatchNorm2d):
                 self.running_var.copy_(var_H)
         return out_BHNN
 
+    def fold(self, square_H: Tensor, offset_H: Tensor, count: int, *, update: bool) -> tuple[Tensor, Tensor]:
+        """Gain and constant [H] by which `forward(map + offset)` = gain * map + constant, for a map whose mean is 0.
+
+        Args:
+            square_H: mean square of the map a head, over `count` numbers.
+        """
+        if not self.training:
+            gain_H = self.weight * (self.running_var + self.eps).rsqrt()
+            return gain_H, self.bias + gain_H * (offset_H - self.running_mean)
+        if update:
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                self.running_mean.lerp_(offset_H.to(self.running_mean.dtype), self.momentum)
+                _move_variance(self.running_var, square_H, count, self.momentum)
+        gain_H = self.weight * (square_H + self.eps).rsqrt()
+        return gain_H, self.bias + 0.0 * offset_H  # its gradient is exactly zero, rather than none
+
     def _shared(self, map_BHNN: Tensor, offset_H: Tensor, update: bool) -> Tensor:
         """As `forward_centred` in training, by the statistics of the batch of all processes."""
         dtype = map_BHNN.dtype

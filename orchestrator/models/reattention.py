@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orchestrator.catalog import MAP_FREE_FROM
+from orchestrator.models.context import ForwardContext
 from orchestrator.models.head_norm import HeadLayerNorm, HeadNorm
-from orchestrator.models.softmax_attention import AttentionSpec, Draw, MapAttention, fill
+from orchestrator.models.map_free import mix_values
+from orchestrator.models.softmax_attention import AttentionSpec, Draw, MapAttention, fill, merge_heads, split_heads
 
 
 class ReAttention(MapAttention):
@@ -30,6 +34,45 @@ class ReAttention(MapAttention):
         self.reatten_matrix = nn.Conv2d(spec.num_heads, spec.num_heads, kernel_size=1)
         self.reatten_matrix.requires_grad_(not spec.option("reattention_frozen"))
         self.var_norm = HeadNorm(spec.num_heads) if spec.option("reattention_norm") == "batchnorm" else None
+
+    def forward(self, x_BND: Tensor, context: ForwardContext | None = None) -> Tensor:
+        """Attend over the tokens: [B,N,D] to [B,N,D]; no map is kept where nobody needs one and that is faster."""
+        context = context or ForwardContext()
+        if not self._is_map_free(x_BND, context):
+            return super().forward(x_BND, context)
+        q_BHNK, k_BHNK, v_BHNK = split_heads(self.qkv(x_BND), self.num_heads)
+        q_BHNK, k_BHNK = self.q_norm(q_BHNK), self.k_norm(k_BHNK)
+        mixed_BHNK, square_H = mix_values(q_BHNK, k_BHNK, v_BHNK, self.head_mixing(), self.scale)
+        gain_H, constant_H = self._fold(square_H, x_BND, update=not context.is_recompute)
+        out_BND: Tensor = self.proj_drop(self._project(mixed_BHNK, gain_H, v_BHNK.sum(dim=2), constant_H))
+        return out_BND
+
+    def _is_map_free(self, x_BND: Tensor, context: ForwardContext) -> bool:
+        """Whether the map is nobody's business: neither observed, dropped from, rounded, shared nor changed further."""
+        is_simple = type(self) in (ReAttention, MixOnly) and not context.is_observed
+        is_dropped = self.training and self.attn_drop.p > 0.0
+        is_shared = self.var_norm is not None and self.var_norm.is_shared
+        is_rounded = x_BND.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu")
+        is_faster = x_BND.device.type == "cpu" and x_BND.shape[1] >= MAP_FREE_FROM and not torch.compiler.is_compiling()
+        return is_simple and is_faster and not (is_dropped or is_shared or is_rounded)
+
+    def _fold(self, square_H: Tensor, x_BND: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
+        """What Theta's bias, the norm and the scale of the map come to: a gain and a constant a head, [H]."""
+        num_images, num_tokens, _ = x_BND.shape
+        bias_H = self.reatten_matrix.bias
+        assert bias_H is not None
+        offset_H = self.head_mixing().sum(dim=1) / num_tokens + bias_H
+        if self.var_norm is None:
+            return torch.full_like(offset_H, self.map_scale), offset_H * self.map_scale
+        gain_H, constant_H = self.var_norm.fold(square_H, offset_H, num_images * num_tokens**2, update=update)
+        return gain_H * self.map_scale, constant_H * self.map_scale
+
+    def _project(self, mixed_BHNK: Tensor, gain_H: Tensor, values_BHK: Tensor, constant_H: Tensor) -> Tensor:
+        """proj(gain * mixed + constant * values); with the gain in the weight, values need one row an image."""
+        head_dim = mixed_BHNK.shape[-1]
+        weight_DD = self.proj.weight * gain_H.repeat_interleave(head_dim)
+        constant_BD = F.linear((values_BHK * constant_H[:, None]).flatten(1), self.proj.weight, self.proj.bias)
+        return F.linear(merge_heads(mixed_BHNK), weight_DD) + constant_BD[:, None]
 
     def change_map(self, map_BHNN: Tensor, *, may_move: bool, is_rounded: bool) -> Tensor:
         """Theta and BatchNorm, centred around 1/N where BatchNorm would amplify rounding errors."""

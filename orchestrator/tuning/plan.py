@@ -201,7 +201,7 @@ def _plan_cell(
     cell: Cell, trial: Trial, standings: Sequence[Standing], num_trials: int, times: EpochTimes, gpus: float
 ) -> CellPlan:
     """`trial` stands for the cell; its own trials are not known before its search is over."""
-    num_params, flops, memory = _counts(trial)
+    num_params, flops, memory = _counts(trial, on_gpu=gpus > 0)
     num_finished = sum(standing.is_finished for standing in standings)
     num_to_run = num_trials - num_finished
     notes = [standing.note for standing in standings if standing.note]
@@ -237,9 +237,9 @@ def _standing_of(standings: Sequence[Standing]) -> str:
     return NEW
 
 
-def _counts(trial: Trial) -> tuple[int, int, float | None]:
+def _counts(trial: Trial, *, on_gpu: bool) -> tuple[int, int, float | None]:
     if cost.is_closed_form(trial):
-        return cost.num_params(trial), cost.flops(trial), cost.memory_mib(trial)
+        return cost.num_params(trial), cost.flops(trial), cost.memory_mib(trial, on_gpu=on_gpu)
     from orchestrator.models import count_on_meta
 
     num_params, flops = count_on_meta(trial)
