@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.cli_options import WrittenPath, json_option, results_option, run_options
+from orchestrator.cli_options import WrittenPath, json_option, plan_options, results_option, run_options
 from orchestrator.cli_trust import gc, verify
 from orchestrator.errors import OrchestratorError, SpecError, StoppedError
 from orchestrator.redact import redact_text
@@ -59,16 +59,16 @@ def init(folder: Path, results: Path, as_json: bool) -> None:
 @cli.command()
 @SPEC
 @results_option
-@json_option
-def plan(spec: Path, results: Path, as_json: bool) -> None:
-    """Price every cell of SPEC; writes nothing.
+@plan_options
+def plan(spec: Path, results: Path, calibrate: bool, price: float | None, as_json: bool) -> None:
+    """Price every cell of SPEC; writes nothing into the results.
 
     For each cell: done, new or changed and why, parameters, FLOPs, memory, and the time of a trial where a comparable
-    one has finished on this kind of device.
+    one was trained on this kind of device, or timed with --calibrate, which takes about a minute.
     """
-    from orchestrator.cli_show import show_plan
+    from orchestrator.cli_plan import show_plan
 
-    show_plan(spec, results, as_json)
+    show_plan(spec, results, as_json, price=price, is_calibrated=calibrate)
 
 
 @cli.command()

@@ -77,3 +77,11 @@ def run_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def plan_options(function: F) -> F:
+    """What `plan` takes besides a spec and a root."""
+    timed = "Time the first steps of each kind of cell on this device first, and keep that."
+    price = "Of a GPU-hour, in any currency; what the sweep costs is printed too."
+    function = click.option("--price", type=click.FloatRange(min=0), help=price)(json_option(function))
+    return click.option("--calibrate", is_flag=True, help=timed)(function)

@@ -130,6 +130,10 @@ class TrialRecord:
     """Images at a time where it was trained with fewer than asked, because memory ran out; else None."""
     deviations: tuple[str, ...] = ()
     """How it was trained otherwise than asked or by several kinds of code or device, a sentence each."""
+    predicted_time_s: float | None = None
+    """What `train_time_s` was expected to be when its last attempt began; None while nothing comparable was known."""
+    predicted_memory_mib: float | None = None
+    """What `peak_memory_mib` was expected to be on a GPU; None on a CPU, where the process holds much else."""
     schema: int = SCHEMA
 
     def numbers(self) -> dict[str, Any]:

@@ -104,6 +104,25 @@ def test_plan_names_what_changed_and_writes_nothing(folder: Path, capsys: pytest
     assert files_below(folder) == before
 
 
+def test_plan_times_cells_before_anything_is_trained_and_runs_keep_what_was_expected(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCH_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("orchestrator.tuning.calibration.BUDGET_S", 0.1)
+    assert run("plan", "tiny.yaml", "--calibrate", "--price", "2.5", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["remaining_time_s"] > 0
+    assert (plan["price"], plan["costs"]) == (2.5, 0.0)  # no GPU is asked for
+    assert not (folder / "results").exists()
+    assert run("plan", "tiny.yaml") == 0
+    assert "unknown" not in capsys.readouterr().out
+    assert train_serially() == 0
+    records = [json.loads(path.read_text()) for path in (folder / "results" / "trials").glob("*/record.json")]
+    expected = [cell["trial_time_s"] for cell in plan["cells"]]
+    assert all(any(record["predicted_time_s"] == pytest.approx(time) for time in expected) for record in records)
+    assert {record["predicted_memory_mib"] for record in records} == {None}
+
+
 def test_a_cut_record_is_trained_again_with_a_notice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train_serially() == 0
     record = min((folder / "results" / "trials").glob("*/record.json"))

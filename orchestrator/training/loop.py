@@ -206,12 +206,12 @@ class Trainer:
                 raise StoppedError(f"stopped in epoch {epoch} before step {step}")
             if time.monotonic() - self.last_checkpoint > 60 * self.trial.train.checkpoint_minutes and step > start.step:
                 self._save(progress_at(step))
-            loss_sum += self._train_step(images, labels, epoch, step)
+            loss_sum += self.train_step(images, labels, epoch, step)
             num_images += self.batch.num_images
             if step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1:
                 _check_finite(loss_sum, epoch, step)
         self.shards.check_alike(self.model)
-        val_loss, val_acc, _ = self._evaluate(self.data.val) if self.data.val is not None else (None, None, None)
+        val_loss, val_acc, _ = self.evaluate(self.data.val) if self.data.val is not None else (None, None, None)
         if val_loss is not None and not math.isfinite(val_loss):
             raise DivergedError(epoch, self.num_steps, val_loss)
         done = progress_at(0, epoch=epoch, loss_sum=0.0, num_images=0, epoch_time_s=0.0)
@@ -229,7 +229,7 @@ class Trainer:
 
     def finish(self) -> Outcome:
         """Evaluate the final model; the only place that looks at the test split."""
-        test_loss, test_acc, is_correct = self._evaluate(self.data.test)
+        test_loss, test_acc, is_correct = self.evaluate(self.data.test)
         if self.prober is not None:
             self.prober.final(self.evaluated, self.progress.epoch)
         last = self.progress.rows[-1]
@@ -244,7 +244,7 @@ class Trainer:
             progress=replace(self.progress, wall_time_s=time.monotonic() - self.started),
         )
 
-    def _train_step(self, images: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
+    def train_step(self, images: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
         """One optimizer step; returns the cross-entropy summed over the batch's images, in float64."""
         seed, recipe = self.trial.seed, self.trial.train
         self.scheduler.step_update((epoch - 1) * self.num_steps + step)
@@ -270,7 +270,7 @@ class Trainer:
             self.average.update(self.model)
         return self.shards.total(total)
 
-    def _evaluate(self, split: Split) -> tuple[float, float, np.ndarray]:
+    def evaluate(self, split: Split) -> tuple[float, float, np.ndarray]:
         """Mean cross-entropy, accuracy in 0..1, and [num_images] bool."""
         return evaluate(
             self.evaluated, split, self.data, self.trial,

@@ -55,7 +55,7 @@ def _fits(trial: Trial, settings: Settings) -> bool:
         trainer = Trainer(trial, replace(settings, probe=None), None, never_stop)
         trainer.model.train()
         for step, (images, labels) in enumerate(islice(train_batches(trainer.data, trial, 1), NUM_STEPS)):
-            trainer._train_step(images, labels, 1, step)
+            trainer.train_step(images, labels, 1, step)
         if trainer.device.type == "cuda":
             torch.cuda.synchronize()
     except torch.OutOfMemoryError:

@@ -87,6 +87,8 @@ class RunSettings:
     roots: Mapping[str, str | None]
     """`data.root` of each dataset, by `dataset_key`."""
 
+    predicted_s: Mapping[str, float] = field(default_factory=dict)
+    """Expected seconds in epochs, by trial_id; a trial of which nothing comparable is known is not named."""
     rank: int = 0
     """Which of the processes this is that train one trial together; the first one runs its attempt."""
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
-from orchestrator import cost, provenance
-from orchestrator.errors import ResultsError
+from orchestrator import cost
 from orchestrator.grid import Grid
-from orchestrator.grids.sweep_spec import Resources, SweepSpec
+from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.grids.trial_resources import resources_of
-from orchestrator.record import State, TrialRecord
-from orchestrator.results import ResultsDir, TrialFolder
+from orchestrator.record import State
+from orchestrator.results import ResultsDir
 from orchestrator.trial import Cell, Trial
 from orchestrator.tuning.cell_search import chosen_values, survey_searches
 from orchestrator.tuning.evidence import known_so_far
+from orchestrator.tuning.forecast import TimesByDevice
 from orchestrator.tuning.search_plan import SearchPlan, earlier_cells, plan_search, search_warnings
 from orchestrator.tuning.survey import Standing, survey
 from orchestrator.tuning.timing import EpochTimes
-
-Measured = tuple[str, str, Mapping[str, Any], float]
-"""When, on which device, what, and the seconds an epoch."""
 
 NEW, DONE, PARTLY, CHANGED, AFTER_SEARCH = "new", "done", "partly done", "changed", "after search"
 
@@ -87,7 +82,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     grid = grid.with_chosen(chosen_values(searches), spec.seeds) if searches else grid
     grid = known_so_far(spec, grid, results)
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
-    times = _TimesByDevice(results, {name: one.record for name, one in standings.items() if one.record is not None})
+    times = TimesByDevice(results, {name: one.record for name, one in standings.items() if one.record is not None})
     earlier = earlier_cells(results, spec.name)
     cells = []
     for cell in grid.cells:
@@ -122,79 +117,14 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     )
 
 
-class _TimesByDevice:
-    """Epoch times by kind and number of devices; the files are read when a cell first needs one, and once."""
-
-    def __init__(self, results: ResultsDir, records: Mapping[str, TrialRecord]) -> None:
-        self.results, self.records = results, records
-        self.known: dict[tuple[bool, int], tuple[str | None, EpochTimes]] = {}
-
-    def of(self, resources: Resources) -> EpochTimes:
-        uses_gpu, num_workers = kind = (resources.gpus > 0, resources.workers)
-        if kind not in self.known:
-            self.known[kind] = _times_of(self.measured, uses_gpu=uses_gpu, num_workers=num_workers)
-        return self.known[kind][1]
-
-    @cached_property
-    def measured(self) -> list[Measured]:
-        """Of every trial under the root; records that are known are not read again."""
-        folders = self.results.trials()
-        found = (_measured_epoch(folder, self.records.get(folder.path.name)) for folder in folders)
-        return [row for row in found if row is not None]
-
-    def describe(self) -> str:
-        """The devices that were measured."""
-        devices = [device for device, _ in self.known.values() if device is not None]
-        return " and ".join(devices) or "nothing was trained on this kind of device yet"
-
-
-def measured_times(results: ResultsDir, *, uses_gpu: bool, num_workers: int = 1) -> tuple[str | None, EpochTimes]:
-    """Epoch times under `results` on as many devices as a run would use, and their name.
-
-    For a CPU that is this machine's processor. Which GPU a run gets is not known before it starts, so the GPU that
-    trained last stands for it.
-    """
-    return _times_of(_TimesByDevice(results, {}).measured, uses_gpu=uses_gpu, num_workers=num_workers)
-
-
-def _times_of(measured: Sequence[Measured], *, uses_gpu: bool, num_workers: int) -> tuple[str | None, EpochTimes]:
-    several = f"{num_workers} x " if num_workers > 1 else ""
-    own_cpus = f"{several}cpu: {provenance.cpu_name()}"
-    fits = [row for row in measured if _is_like(row[1], own_cpus, several, uses_gpu=uses_gpu)]
-    if not fits:
-        return None, EpochTimes()
-    device = max(fits, key=lambda row: row[0])[1]
-    times = EpochTimes()
-    for _, name, canonical, seconds in fits:
-        if name == device:
-            times.add(canonical, seconds)
-    return device, times
-
-
-def _is_like(devices: str, own_cpus: str, several: str, *, uses_gpu: bool) -> bool:
-    """Whether these are the devices of a run: so many of this machine's processor, or of any GPU."""
-    if not uses_gpu:
-        return devices == own_cpus
-    is_of_several = re.match(r"\d+ x ", devices)
-    return "cpu: " not in devices and (is_of_several[0] if is_of_several else "") == several
-
-
-def _measured_epoch(folder: TrialFolder, record: TrialRecord | None) -> Measured | None:
-    """Of a finished trial, or of one that has begun."""
-    try:
-        record = record or folder.read_record()
-        rows = folder.read_metrics() if record is None else []
-    except ResultsError:
-        return None
-    if record is not None and record.state is State.COMPLETE:
-        origin = record.provenance
-        return origin.ended_at, origin.devices, record.trial, record.train_time_s / record.num_epochs
-    if record is not None or not rows:
-        return None
-    attempts, asked = folder.read_attempts(), folder.read_trial()
-    if not attempts or asked is None:
-        return None
-    return attempts[-1].started_at, attempts[-1].devices, asked, sum(row.wall_time_s for row in rows) / len(rows)
+def trials_by_device(spec: SweepSpec, grid: Grid) -> dict[str, list[Trial]]:
+    """The first trial of each cell that one device trains alone, by that device; before a search those of its base."""
+    found: dict[str, list[Trial]] = {}
+    for trial in (cell.trials[0] for cell in grid.cells if cell.trials):
+        resources = resources_of(trial, spec.resources, spec.resource_overrides)
+        if resources.workers == 1:
+            found.setdefault("cuda" if resources.gpus > 0 else "cpu", []).append(trial)
+    return found
 
 
 def _plan_cell(

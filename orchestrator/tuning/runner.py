@@ -20,6 +20,7 @@ from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.code_changes import find_changed, refusal
 from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.forecast import forecast
 from orchestrator.tuning.preflight import check_machine
 from orchestrator.tuning.pruning import PruneRule
 from orchestrator.tuning.same_error import SameErrorWatch
@@ -128,6 +129,8 @@ class Runner:
         settings = self._settings(standings)
         settings = replace(settings, prune=rules or {}, probe=settings.probe if is_probed else None)
         check_machine(to_run, settings)
+        records = [standing.record for standing in standings if standing.record is not None]
+        settings = replace(settings, predicted_s=forecast(to_run, records, settings))
         finished = {standing.trial.trial_id for standing in standings if standing.is_finished}
         changed = find_changed(self.results, to_run, settings)
         if changed and not (self.options.allow_code_change or self.options.retrain_changed):

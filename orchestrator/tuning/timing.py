@@ -39,7 +39,7 @@ class EpochTimes:
 
     def add(self, canonical: Mapping[str, Any], seconds: float) -> None:
         """Take in a measured epoch of the trial with this canonical content."""
-        self.add_to(_family(canonical), int(canonical["model"]["depth"]), seconds)
+        self.add_to(family_of(canonical), int(canonical["model"]["depth"]), seconds)
 
     def add_to(self, family: str, depth: int, seconds: float) -> None:
         """Take in a measured epoch."""
@@ -71,10 +71,11 @@ class EpochTimes:
 
 def work_of(trial: Trial) -> Work:
     """The kind of a trial."""
-    return Work(_family(trial.canonical()), trial.model.depth, trial.train.epochs + trial.train.cooldown_epochs)
+    return Work(family_of(trial.canonical()), trial.model.depth, trial.train.epochs + trial.train.cooldown_epochs)
 
 
-def _family(canonical: Mapping[str, Any]) -> str:
+def family_of(canonical: Mapping[str, Any]) -> str:
+    """What trials have in common whose epoch times lie on one line over depth, from their canonical content."""
     model = {key: value for key, value in canonical["model"].items() if key != "depth"}
     train = {key: value for key, value in canonical["train"].items() if key not in COSTS_NO_TIME}
     return json.dumps([model, canonical["data"], train], sort_keys=True)

@@ -78,6 +78,8 @@ def _shared(trial: Trial, attempt: Attempt, settings: RunSettings, probe_times_s
         "micro_batch_size": attempt.micro_batch_size,
         "deviations": attempt.deviations,
         "provenance": _provenance(trial, attempt, settings),
+        "predicted_time_s": settings.predicted_s.get(trial.trial_id),
+        "predicted_memory_mib": _predicted_memory(trial, attempt),
         "probe_time_s": probe_times_s[0] if probe_times_s else None,
         "skip_time_s": probe_times_s[1] if probe_times_s else None,
     }
@@ -98,6 +100,11 @@ def _provenance(trial: Trial, attempt: Attempt, settings: RunSettings) -> Proven
         ended_at=provenance.utc_now(),
         num_workers=attempt.num_workers,
     )
+
+
+def _predicted_memory(trial: Trial, attempt: Attempt) -> float | None:
+    is_known = cost.is_closed_form(trial) and not attempt.device.startswith("cpu")
+    return cost.memory_mib(trial, on_gpu=True) if is_known else None
 
 
 def _counts(trial: Trial) -> tuple[int, int]:

@@ -38,6 +38,8 @@ TRIAL_MEANINGS: Mapping[str, str] = {
     "wall_time_s": "seconds over all attempts, starts included",
     "train_time_s": "seconds in epochs",
     "peak_memory_mib": "largest memory of the GPU, or of the process on a CPU, MiB",
+    "predicted_time_s": "what `train_time_s` was expected to be when the last attempt began",
+    "predicted_memory_mib": "what `peak_memory_mib` was expected to be, on a GPU",
     "num_attempts": "how often the trial was started",
     "diverged": "what was seen, for a DIVERGED trial",
     "error": "message of the last failure, for an unfinished trial",

@@ -24,7 +24,7 @@ from orchestrator.views.caveats import find_all_caveats
 from orchestrator.views.figures import FIGURES, FigureKind, figures_of
 from orchestrator.views.frames import Frames, read_frames
 from orchestrator.views.plots_style import figure_files
-from orchestrator.views.report_content import cell_table, commits, cost, environment, lost_table
+from orchestrator.views.report_content import cell_table, commits, cost, environment, forecast_table, lost_table
 from orchestrator.views.report_tables import TABLE_KINDS, choices_table, table_files
 from orchestrator.views.seed_rule import say_rule
 from orchestrator.views.sentences import say_best, say_progress
@@ -127,6 +127,7 @@ def _content(folder: SweepFolder, sweep: str, frames: Frames, now: datetime | No
         "choices": choices_table(frames.choices),
         "cells": cell_table(cells),
         "lost": lost_table(table),
+        "forecast": forecast_table(table),
         "environment": environment(table),
         "cost": cost(table),
         "commits": commits(table),

@@ -96,6 +96,23 @@ def cost(table: pd.DataFrame) -> str:
     )
 
 
+def forecast_table(table: pd.DataFrame) -> TextTable:
+    """A row a cell whose time was known beforehand: what its finished trials were expected to take, and what they took.
+
+    Times are means over trials; memory is on a GPU alone.
+    """
+    known = table[(table["state"] == State.COMPLETE) & table["predicted_time_s"].notna()]
+    columns = ["predicted_time_s", "train_time_s", "predicted_memory_mib", "peak_memory_mib"]
+    rows = []
+    for label, trials in known.groupby("label", sort=False, observed=True):
+        expected, took, expected_mib, needed_mib = (float(trials[column].mean()) for column in columns)
+        memory = (ABSENT, ABSENT) if pd.isna(expected_mib) else (f"{expected_mib:,.0f}", f"{needed_mib:,.0f}")
+        ratio = f"{took / expected:.2f}" if expected else ABSENT
+        rows.append((str(label), str(len(trials)), duration(expected), duration(took), ratio, *memory))
+    headings = ("cell", "trials", "expected", "took", "took / expected", "expected MiB", "needed MiB")
+    return TextTable(headings, tuple(rows[:MAX_ROWS]), max(0, len(rows) - MAX_ROWS))
+
+
 def duration(seconds: float) -> str:
     """A time in the two largest units that matter.
 

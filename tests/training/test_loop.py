@@ -165,7 +165,7 @@ def test_two_arms_of_a_seed_see_the_same_batches_and_mixing(tiny_trial: Trial, m
     from orchestrator.training import loop
 
     seen: list[list[bytes]] = []
-    original = loop.Trainer._train_step
+    original = loop.Trainer.train_step
 
     def spying(trainer: loop.Trainer, images: torch.Tensor, labels: torch.Tensor, epoch: int, step: int):
         seen[-1].append(images.numpy().tobytes() + labels.numpy().tobytes())
@@ -175,7 +175,7 @@ def test_two_arms_of_a_seed_see_the_same_batches_and_mixing(tiny_trial: Trial, m
         finally:
             hook.remove()
 
-    monkeypatch.setattr(loop.Trainer, "_train_step", spying)
+    monkeypatch.setattr(loop.Trainer, "train_step", spying)
     for attention, depth in [("self", 2), ("reattention", 2), ("self", 3)]:
         seen.append([])
         model = dataclasses.replace(tiny_trial.model, attention=attention, depth=depth, drop_path_rate=0.2)

@@ -6,9 +6,11 @@ import json
 import pytest
 
 from orchestrator import cost, durable, provenance
+from orchestrator.grids.sweep_spec import Resources
 from orchestrator.record import Attempt, EpochMetrics, State
 from orchestrator.results import ResultsDir
-from orchestrator.tuning.plan import build_plan, measured_times
+from orchestrator.tuning.forecast import TimesByDevice
+from orchestrator.tuning.plan import build_plan
 from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
 
 
@@ -58,10 +60,10 @@ def test_other_devices_and_diverged_trials_price_nothing(results: ResultsDir) ->
     first, second, *_ = grid.trials
     write_record(results, first, device="NVIDIA H200")
     write_record(results, second, state=State.DIVERGED, test_acc=None)
-    assert measured_times(results, uses_gpu=False)[0] is None
-    device, times = measured_times(results, uses_gpu=True)
-    assert device == "NVIDIA H200"
-    assert times.epoch_s(first) == pytest.approx(1.0)
+    times = TimesByDevice(results, {})
+    assert times.of(Resources()).epoch_s(first) is None
+    assert times.of(Resources(gpus=1.0)).epoch_s(first) == pytest.approx(1.0)
+    assert times.describe() == "NVIDIA H200"
 
 
 def test_a_trial_that_has_begun_tells_the_time_too(results: ResultsDir) -> None:
@@ -75,7 +77,7 @@ def test_a_trial_that_has_begun_tells_the_time_too(results: ResultsDir) -> None:
     durable.write_json(folder.trial_file, grid.trials[0].canonical())
     durable.append_line(folder.metrics_file, json.dumps(dataclasses.asdict(row)))
     durable.write_sealed_json(folder.attempt_file(1), dataclasses.asdict(attempt))
-    assert measured_times(results, uses_gpu=False)[1].epoch_s(grid.trials[0]) == pytest.approx(4.0)
+    assert TimesByDevice(results, {}).of(Resources()).epoch_s(grid.trials[0]) == pytest.approx(4.0)
 
 
 def test_a_finished_sweep_has_nothing_left_to_pay(results: ResultsDir) -> None:

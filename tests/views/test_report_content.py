@@ -15,6 +15,7 @@ from orchestrator.views.report_content import (
     cost,
     duration,
     environment,
+    forecast_table,
     lost_table,
 )
 from orchestrator.views.table import summarize_cells
@@ -96,3 +97,16 @@ def test_the_price_is_the_sum_over_trials() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (59.9, "60 s"), (125, "2 min 5 s"), (7325, "2 h 2 min")])
 def test_a_time_takes_the_units_that_matter(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_what_was_expected_stands_beside_what_was_measured() -> None:
+    rows: list[dict[str, Any]] = [
+        {"seed": seed, "predicted_time_s": 100.0, "train_time_s": took} for seed, took in enumerate([110.0, 130.0])
+    ]
+    rows.append({"seed": 2, "predicted_time_s": None, "train_time_s": 1e6})
+    (row,) = forecast_table(make_table(rows)).rows
+    assert row[1:] == ("2", "1 min 40 s", "2 min 0 s", "1.20", ABSENT, ABSENT)
+    on_gpu = {"predicted_time_s": 10.0, "train_time_s": 10.0, "predicted_memory_mib": 2000.0, "peak_memory_mib": 2100.0}
+    (row,) = forecast_table(make_table([on_gpu])).rows
+    assert row[-2:] == ("2,000", "2,100")
+    assert forecast_table(make_table([{"seed": 0}])).rows == ()
