@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Bench:
 
     folder: Path
     cluster: Cluster
-    expected: dict[str, Any] = field(default_factory=dict)
+    expected: dict[str, Any]
 
     @property
     def gate(self) -> Path:
@@ -88,10 +88,12 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     (folder / "spec.yaml").write_text(SPEC)
     (folder / "gates.py").write_text(GATES % (STEP_IN_EPOCH_3, str(folder / "shut")))
     untouched = ResultsDir(folder / "untouched")
-    with command(folder, "run", "spec.yaml", "--executor", "serial", "--results", str(untouched.root)) as serial:
-        with cluster_of(*NUM_CPUS) as cluster:
-            assert serial.end() == 0, serial.said()
-            yield Bench(folder, cluster, numbers_of(untouched))
+    with (
+        command(folder, "run", "spec.yaml", "--executor", "serial", "--results", str(untouched.root)) as serial,
+        cluster_of(*NUM_CPUS) as cluster,
+    ):
+        assert serial.end() == 0, serial.said()
+        yield Bench(folder, cluster, numbers_of(untouched))
 
 
 def numbers_of(results: ResultsDir) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A real Ray cluster on one machine: every node has an address on loopback, a folder and processes of its own.
+"""A real Ray cluster on one machine: every node has an address, a folder and processes of its own.
 
 The processes of a node inherit a word by which they are found and ended, all at once, as by a power cut.
 """
