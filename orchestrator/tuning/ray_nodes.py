@@ -1,14 +1,13 @@
 """Failures by node in; nodes that spoil every attempt, or do not fit the run, out of its way.
 
 A node on which two attempts lost their worker or their device, and none succeeded since, is closed while another node
-shows that trials can succeed: an actor pinned there takes the CPUs that become free. It ends with the run. A single
+shows that trials can succeed: actors pinned there take its CPUs as they become free. They end with the run. A single
 node is only counted. Nodes that join later are looked at as those of the start were.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +38,8 @@ class Nodes:
     succeeded: set[str] = field(default_factory=set)
     closed: dict[str, str] = field(default_factory=dict)
     """Why a node gets no more trials."""
+    cpus: float = 1.0
+    """What the smallest trial takes."""
     occupants: dict[str, list[Any]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,16 +70,14 @@ class Nodes:
             self.close(node_id, names[node_id], why)
 
     def occupy(self) -> None:
-        """Take what is free on closed nodes; what trials still hold there is taken later."""
-        if not self.closed:
-            return
-        free = ray._private.state.available_resources_per_node()
-        for node_id in self.closed:
-            cpus = math.floor(free.get(node_id, {}).get("CPU", 0))
-            if cpus >= 1:
+        """Wait in line for every place on closed nodes: to who asks for a free one, Tune's next trial is always ahead."""
+        for node in ray.nodes():
+            node_id = node["NodeID"]
+            if node["Alive"] and node_id in self.closed.keys() - self.occupants.keys():
                 pinned = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-                actor = ray.remote(Occupant).options(num_cpus=cpus, scheduling_strategy=pinned).remote()
-                self.occupants.setdefault(node_id, []).append(actor)
+                occupant = ray.remote(Occupant).options(num_cpus=self.cpus, scheduling_strategy=pinned, max_restarts=-1)
+                num_places = int(node["Resources"].get("CPU", 0) // self.cpus)
+                self.occupants[node_id] = [occupant.remote() for _ in range(num_places)]
 
 
 @contextlib.contextmanager
@@ -92,7 +91,8 @@ def watching(nodes: Nodes, preflight: Preflight | None, trials: Sequence[Trial])
                 if preflight is not None:
                     for node, problem in preflight.look_at_new(trials, ray.nodes()):
                         nodes.close(node["NodeID"], _name(node), problem)
-                nodes.occupy()
+                if nodes.closed:
+                    nodes.occupy()
 
     thread = threading.Thread(target=run, name="ray-nodes", daemon=True)
     thread.start()

@@ -1,7 +1,7 @@
 """Ray Tune on a cluster of three nodes that are really there: what runs where, what is lost with a node, who may join.
 
-Trials of an attention of their own stop in the middle of their third epoch as long as a file is there, so that a node
-dies and another joins at a moment that is the same on any machine.
+Attentions of one's own wait for files that come and go, so that a node dies, joins or is closed at a moment that is the
+same on a machine of any speed.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.processes import is_running
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
+from orchestrator.tuning.ray_guard import MARK
 from tests.faults.command_line import Command, command
 from tests.tuning.three_nodes import Cluster, Node, cluster_of
 
@@ -37,18 +40,41 @@ resources:
   overrides: [{when: {attention: self, depth: 3}, cpus: 2}]
 """
 GATES = """\
-import time
+import os, time
 from pathlib import Path
 from orchestrator.models.softmax_attention import SelfAttention
+
+FOLDER = Path(%r)
 
 class Waits(SelfAttention):
     num_steps = 0
 
     def forward(self, x, context=None):
         self.num_steps += self.training
-        while self.num_steps == %d and Path(%r).exists():
+        while self.num_steps == %d and (FOLDER / "shut").exists():
             time.sleep(0.05)
         return super().forward(x, context)
+
+class DiesOnABadNode(SelfAttention):
+    def forward(self, x, context=None):
+        is_bad = os.environ.get("%s") == (FOLDER / "bad").read_text()
+        while self.training and is_bad != any(FOLDER.glob("bad-node/trials/*/record.json")):
+            if (FOLDER / "closed").exists():
+                break
+            time.sleep(0.05)
+        if self.training and is_bad:
+            os._exit(9)
+        return super().forward(x, context)
+"""
+BAD_NODE = """\
+name: bad
+axes: {depth: [1, 2, 3]}
+seeds: 3
+model: {embed_dim: 16, num_heads: 2, patch_size: 4, attention: "gates:DiesOnABadNode"}
+data: {name: digits}
+train: {epochs: 2, batch_size: 64, lr: 2.0e-3}
+probe: {enabled: false}
+tracking: {mlflow: false}
 """
 STEP_IN_EPOCH_3 = 50
 """An epoch has 20 or 21."""
@@ -77,16 +103,16 @@ class Bench:
     def gate(self) -> Path:
         return self.folder / "shut"
 
-    def run(self, results: ResultsDir, *words: str) -> Any:
-        words = ("--json", "--results", str(results.root), *words)
-        return command(self.folder, "run", "spec.yaml", "--address", self.cluster.address, *words)
+    def run(self, results: ResultsDir, spec: str = "spec.yaml") -> AbstractContextManager[Command]:
+        words = ("--address", self.cluster.address, "--json", "--results", str(results.root))
+        return command(self.folder, "run", spec, *words)
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "spec.yaml").write_text(SPEC)
-    (folder / "gates.py").write_text(GATES % (STEP_IN_EPOCH_3, str(folder / "shut")))
+    (folder / "gates.py").write_text(GATES % (str(folder), STEP_IN_EPOCH_3, MARK))
     untouched = ResultsDir(folder / "untouched")
     with (
         command(folder, "run", "spec.yaml", "--executor", "serial", "--results", str(untouched.root)) as serial,
@@ -181,6 +207,28 @@ def test_a_node_that_dies_costs_an_epoch_at_most_and_one_that_joins_gets_trials(
     first, second = results.trial(lost).read_attempts()
     assert first.ended_at is None
     assert (second.started_from or "").startswith("2-")
+
+
+def test_a_node_on_which_workers_die_gets_no_more_trials(bench: Bench) -> None:
+    results, bad = ResultsDir(bench.folder / "bad-node"), bench.cluster.nodes[-1]
+    (bench.folder / "bad").write_text(bad.mark)
+    (bench.folder / "bad.yaml").write_text(BAD_NODE)
+    with bench.run(results, "bad.yaml") as run:
+        run.wait_for(lambda: any("ray::Occupant" in name for name in bad.names()), 400)
+        lost = attempts_without_end(results)
+        (bench.folder / "closed").touch()
+        assert run.end(400) == 0, run.said()
+        told = [event["text"] for event in run.events("phase")]
+    assert any(f"({bad.address}) gets no more trials: " in text for text in told)
+    assert len(numbers_of(results)) == 9
+    assert len(lost) >= 2
+    assert attempts_without_end(results) == lost
+
+
+def attempts_without_end(results: ResultsDir) -> list[tuple[str, int]]:
+    """Those whose process is gone."""
+    attempts = [(trial.path.name, attempt) for trial in results.trials() for attempt in trial.read_attempts()]
+    return [(name, a.number) for name, a in attempts if a.ended_at is None and not is_running(a.process, None)]
 
 
 def test_a_wrong_token_and_none_are_refused(bench: Bench, tmp_path: Path) -> None:

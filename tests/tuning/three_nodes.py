@@ -46,6 +46,14 @@ class Node:
         """Whether a process that runs belongs to the node."""
         return process in marked(self.mark)
 
+    def names(self) -> list[str]:
+        """The command lines of what runs there."""
+        found = []
+        for process in marked(self.mark):
+            with suppress(OSError):
+                found.append(Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
     def kill(self) -> None:
         """End all of it with SIGKILL."""
         while left := marked(self.mark):
