@@ -70,7 +70,7 @@ class Nodes:
             self.close(node_id, names[node_id], why)
 
     def occupy(self) -> None:
-        """Wait in line for every place on closed nodes: to who asks for a free one, Tune's next trial is always ahead."""
+        """Wait in line for each place on closed nodes; one that is asked for when it is free is Tune's by then."""
         for node in ray.nodes():
             node_id = node["NodeID"]
             if node["Alive"] and node_id in self.closed.keys() - self.occupants.keys():

@@ -129,7 +129,7 @@ def check_secured(address: str, *, is_insecure: bool) -> None:
         if not is_insecure:
             raise ClusterError(
                 f"the Ray cluster at {address} asks for no token, so whoever reaches it runs code as its user and "
-                "reads what trials read; start its nodes with RAY_AUTH_MODE=token and one token on all of them "
+                "reads what trials read; start its nodes with RAY_AUTH_MODE set to token, and one token on all of them "
                 "(`ray get-auth-token --generate` makes it), or pass --insecure on a network that you trust"
             )
         use_token(is_on=False)

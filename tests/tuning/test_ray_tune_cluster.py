@@ -89,6 +89,7 @@ train: {epochs: 1, batch_size: 64, lr: 2.0e-3}
 probe: {enabled: false}
 tracking: {mlflow: false}
 """
+ONE_OF_SPEC = SMALL.replace("{depth: [1]}", '{attention: ["gates:Waits"], depth: [1]}').replace("epochs: 1", "epochs: 4")
 
 
 @dataclass
@@ -256,15 +257,31 @@ def test_what_no_node_can_hold_is_refused_before_the_start(bench: Bench, tmp_pat
     assert not list(tmp_path.glob("results/trials/*"))
 
 
-def test_a_cluster_that_asks_for_no_token_is_joined_only_with_insecure(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(SMALL)
+def test_a_cluster_without_a_token_is_joined_with_insecure_and_a_new_one_goes_on_when_its_head_is_lost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text(ONE_OF_SPEC)
+    (tmp_path / "gates.py").write_text((bench.folder / "gates.py").read_text())
+    results = ResultsDir(tmp_path / "results")
+    bench.gate.touch()
     with cluster_of(1, auth_mode="disabled") as cluster:
-        words = ("run", "spec.yaml", "--address", cluster.address)
+        words = ("run", "spec.yaml", "--json", "--address", cluster.address)
         with command(tmp_path, *words) as refused:
             assert refused.end() == 3, refused.said()
             assert f"the Ray cluster at {cluster.address} asks for no token" in refused.said()
+            assert "RAY_AUTH_MODE set to token, and one token on all of them" in refused.said()
             assert "or pass --insecure on a network that you trust" in refused.said()
-        assert not list(tmp_path.glob("results/trials/*"))
+        assert not list(results.trials())
         with command(tmp_path, *words, "--insecure") as run:
-            assert run.end() == 0, run.said()
-    assert len(numbers_of(ResultsDir(tmp_path / "results"))) == 1
+            run.wait_for(lambda: list(held(run).values()) == [2])
+            cluster.nodes[0].kill()
+            assert run.end() == 3, run.said()
+            assert f"go on with: orch run spec.yaml --address {cluster.address} --insecure" in run.said()
+    bench.gate.unlink()
+    with command(tmp_path, "run", "spec.yaml", "--address", bench.cluster.address) as again:
+        assert again.end() == 0, again.said()
+    ((trial_id, numbers),) = numbers_of(results).items()
+    assert numbers == bench.expected[trial_id]
+    attempts = results.trial(trial_id).read_attempts()
+    assert len(attempts) == 2
+    assert (attempts[1].started_from or "").startswith("2-")
