@@ -89,7 +89,7 @@ train: {epochs: 1, batch_size: 64, lr: 2.0e-3}
 probe: {enabled: false}
 tracking: {mlflow: false}
 """
-ONE_OF_SPEC = SMALL.replace("{depth: [1]}", '{attention: ["gates:Waits"], depth: [1]}').replace("epochs: 1", "epochs: 4")
+ONE_OF = SMALL.replace("{depth: [1]}", '{attention: ["gates:Waits"], depth: [1]}').replace("epochs: 1", "epochs: 4")
 
 
 @dataclass
@@ -260,7 +260,7 @@ def test_what_no_node_can_hold_is_refused_before_the_start(bench: Bench, tmp_pat
 def test_a_cluster_without_a_token_is_joined_with_insecure_and_a_new_one_goes_on_when_its_head_is_lost(
     bench: Bench, tmp_path: Path
 ) -> None:
-    (tmp_path / "spec.yaml").write_text(ONE_OF_SPEC)
+    (tmp_path / "spec.yaml").write_text(ONE_OF)
     (tmp_path / "gates.py").write_text((bench.folder / "gates.py").read_text())
     results = ResultsDir(tmp_path / "results")
     bench.gate.touch()
