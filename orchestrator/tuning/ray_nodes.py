@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ClusterError, OrchestratorError
 from orchestrator.trial import Trial
 from orchestrator.tuning.ray_environment import ray
 from orchestrator.tuning.ray_preflight import Preflight
 
 FAILURES_OF_A_BAD_NODE = 2
 SECONDS_BETWEEN_ROUNDS = 5.0
+SECONDS_TO_END_ROUND = 60.0
 
 
 class Occupant:
@@ -82,7 +83,11 @@ class Nodes:
 
 @contextlib.contextmanager
 def watching(nodes: Nodes, preflight: Preflight | None, trials: Sequence[Trial]) -> Any:
-    """Look at new nodes and occupy closed ones, from a thread, for as long as the block runs."""
+    """Look at new nodes and occupy closed ones, from a thread, for as long as the block runs.
+
+    A round that goes on at the end is waited for: Ray ends the whole process when a thread asks it something after it
+    was left. A cluster that is lost answers no more, so then nothing is waited for.
+    """
     ended = threading.Event()
 
     def run() -> None:
@@ -98,8 +103,13 @@ def watching(nodes: Nodes, preflight: Preflight | None, trials: Sequence[Trial])
     thread.start()
     try:
         yield
-    finally:
+    except ClusterError:
         ended.set()
+        raise
+    finally:
+        if not ended.is_set():
+            ended.set()
+            thread.join(SECONDS_TO_END_ROUND)
 
 
 def node_of_actor(actor_id: str) -> str | None:

@@ -188,6 +188,7 @@ def test_a_node_that_dies_costs_an_epoch_at_most_and_one_that_joins_gets_trials(
     results, victim = ResultsDir(bench.folder / "hurt"), bench.cluster.nodes[-1]
     bench.gate.touch()
     with bench.run(results) as run:
+        run.wait_for(lambda: len(run.events("trial_ended")) == 6, 400)
         run.wait_for(lambda: list(held(run).values()) == [2] * NUM_SMALL_PLACES, 400)
         finished = {path: path.read_bytes() for path in results.root.glob("trials/*/record.json")}
         assert len(finished) == 6
