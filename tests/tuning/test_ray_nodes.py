@@ -65,6 +65,12 @@ class SlowLook:
         return []
 
 
+def lose_cluster_during(look: Any, nodes: Nodes) -> None:
+    with watching(nodes, look, []):
+        look.began.wait()
+        raise ClusterError("gone")
+
+
 def test_the_end_waits_for_a_look_that_goes_on_unless_the_cluster_is_lost(
     told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,8 +81,7 @@ def test_the_end_waits_for_a_look_that_goes_on_unless_the_cluster_is_lost(
         threading.Timer(0.2, look.may_end.set).start()
     assert look.num_ended > 0
     look = SlowLook()
-    with pytest.raises(ClusterError), watching(told.nodes, look, []):
-        look.began.wait()
-        raise ClusterError("gone")
+    with pytest.raises(ClusterError):
+        lose_cluster_during(look, told.nodes)
     assert look.num_ended == 0
     look.may_end.set()
