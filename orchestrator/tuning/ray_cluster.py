@@ -25,7 +25,7 @@ from orchestrator.tuning.events import RunSettings
 from orchestrator.tuning.ray_environment import DASHBOARD_AGENT_LISTEN_PORT_NAME, persist_port, ray
 from orchestrator.tuning.ray_guard import Guard
 from orchestrator.tuning.ray_shipping import runtime_environment
-from orchestrator.tuning.ray_token import check_secured, ensure_token, is_refusal, use_token
+from orchestrator.tuning.ray_token import check_secured, ensure_token, use_token
 from orchestrator.tuning.ray_watch import Door, Watch
 
 SECONDS_TO_CONNECT = 10
@@ -96,11 +96,6 @@ def join(settings: RunSettings, staging: Path) -> Guard | None:
     try:
         ray.init(address=address, runtime_env=runtime_environment(Path.cwd(), staging), **QUIET)
     except Exception as error:
-        if is_refusal(error):
-            raise ClusterError(
-                f"the Ray cluster at {address} refuses the token shown here; put the token of its nodes into "
-                "~/.ray/auth_token (mode 600), or name its file in RAY_AUTH_TOKEN_PATH"
-            ) from error
         raise ClusterError(
             f"cannot join the Ray cluster at {address}: {error}; orch runs on a node of the cluster "
             f"(`ray start --address {address}` makes this machine one)"

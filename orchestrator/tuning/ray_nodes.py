@@ -1,27 +1,27 @@
 """Failures by node in; nodes that spoil every attempt, or do not fit the run, out of its way.
 
 A node on which two attempts lost their worker or their device, and none succeeded since, is closed while another node
-shows that trials can succeed: an actor pinned there takes the CPUs that become free. It ends with the run. A single
+shows that trials can succeed: actors pinned there take its CPUs as they become free. They end with the run. A single
 node is only counted. Nodes that join later are looked at as those of the start were.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ClusterError, OrchestratorError
 from orchestrator.trial import Trial
 from orchestrator.tuning.ray_environment import ray
 from orchestrator.tuning.ray_preflight import Preflight
 
 FAILURES_OF_A_BAD_NODE = 2
 SECONDS_BETWEEN_ROUNDS = 5.0
+SECONDS_TO_END_ROUND = 60.0
 
 
 class Occupant:
@@ -39,6 +39,8 @@ class Nodes:
     succeeded: set[str] = field(default_factory=set)
     closed: dict[str, str] = field(default_factory=dict)
     """Why a node gets no more trials."""
+    cpus: float = 1.0
+    """What the smallest trial takes."""
     occupants: dict[str, list[Any]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,21 +71,23 @@ class Nodes:
             self.close(node_id, names[node_id], why)
 
     def occupy(self) -> None:
-        """Take what is free on closed nodes; what trials still hold there is taken later."""
-        if not self.closed:
-            return
-        free = ray._private.state.available_resources_per_node()
-        for node_id in self.closed:
-            cpus = math.floor(free.get(node_id, {}).get("CPU", 0))
-            if cpus >= 1:
+        """Wait in line for each place on closed nodes; one that is asked for when it is free is Tune's by then."""
+        for node in ray.nodes():
+            node_id = node["NodeID"]
+            if node["Alive"] and node_id in self.closed.keys() - self.occupants.keys():
                 pinned = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-                actor = ray.remote(Occupant).options(num_cpus=cpus, scheduling_strategy=pinned).remote()
-                self.occupants.setdefault(node_id, []).append(actor)
+                occupant = ray.remote(Occupant).options(num_cpus=self.cpus, scheduling_strategy=pinned, max_restarts=-1)
+                num_places = int(node["Resources"].get("CPU", 0) // self.cpus)
+                self.occupants[node_id] = [occupant.remote() for _ in range(num_places)]
 
 
 @contextlib.contextmanager
 def watching(nodes: Nodes, preflight: Preflight | None, trials: Sequence[Trial]) -> Any:
-    """Look at new nodes and occupy closed ones, from a thread, for as long as the block runs."""
+    """Look at new nodes and occupy closed ones, from a thread, for as long as the block runs.
+
+    A round that goes on at the end is waited for: Ray ends the whole process when a thread asks it something after it
+    was left. A cluster that is lost answers no more, so then nothing is waited for.
+    """
     ended = threading.Event()
 
     def run() -> None:
@@ -92,14 +96,20 @@ def watching(nodes: Nodes, preflight: Preflight | None, trials: Sequence[Trial])
                 if preflight is not None:
                     for node, problem in preflight.look_at_new(trials, ray.nodes()):
                         nodes.close(node["NodeID"], _name(node), problem)
-                nodes.occupy()
+                if nodes.closed:
+                    nodes.occupy()
 
     thread = threading.Thread(target=run, name="ray-nodes", daemon=True)
     thread.start()
     try:
         yield
-    finally:
+    except ClusterError:
         ended.set()
+        raise
+    finally:
+        if not ended.is_set():
+            ended.set()
+            thread.join(SECONDS_TO_END_ROUND)
 
 
 def node_of_actor(actor_id: str) -> str | None:

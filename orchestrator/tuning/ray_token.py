@@ -93,14 +93,24 @@ def asks_for_token(address: str) -> bool:
     """
     use_token(is_on=False)
     try:
+        return refuses(address)
+    finally:
+        use_token(is_on=True)
+
+
+def refuses(address: str) -> bool:
+    """Whether the cluster at HOST:PORT refuses what this process shows now, a token or none.
+
+    Raises:
+        ClusterError: what listens there is no Ray cluster.
+    """
+    try:
         client = GcsClient(address=address)
         client.internal_kv_keys(b"", namespace=None, timeout=SECONDS_TO_ANSWER)
     except Exception as error:
         if is_refusal(error):
             return True
         raise ClusterError(f"no Ray cluster of this version answers at {address}: {error}") from error
-    finally:
-        use_token(is_on=True)
     return False
 
 
@@ -119,7 +129,7 @@ def check_secured(address: str, *, is_insecure: bool) -> None:
         if not is_insecure:
             raise ClusterError(
                 f"the Ray cluster at {address} asks for no token, so whoever reaches it runs code as its user and "
-                "reads what trials read; start its nodes with RAY_AUTH_MODE=token and one token on all of them "
+                "reads what trials read; start its nodes with RAY_AUTH_MODE set to token, and one token on all of them "
                 "(`ray get-auth-token --generate` makes it), or pass --insecure on a network that you trust"
             )
         use_token(is_on=False)
@@ -127,5 +137,10 @@ def check_secured(address: str, *, is_insecure: bool) -> None:
         raise ClusterError(
             f"the Ray cluster at {address} asks for a token and there is none here; "
             f"put the token of its nodes into {default_token_file()} (mode 600) or name its file in RAY_AUTH_TOKEN_PATH"
+        )
+    elif refuses(address):  # Ray itself would try for 20 s and say that it cannot connect
+        raise ClusterError(
+            f"the Ray cluster at {address} refuses the token shown here; put the token of its nodes into "
+            f"{default_token_file()} (mode 600), or name its file in RAY_AUTH_TOKEN_PATH"
         )
     protect_token()

@@ -115,7 +115,8 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | 
     with connected(settings) as connection:
         check_fits(trials, settings, ray.nodes())
         events: Events = queue.Queue()
-        nodes = Nodes(lambda text: events.put(Notice(text)))
+        cpus = min((settings.resources_of(trial).cpus for trial in trials), default=1.0)
+        nodes = Nodes(lambda text: events.put(Notice(text)), cpus=cpus)
         samples = list({dataset_key(trial): trial for trial in trials}.values())
         preflight = Preflight(settings, connection.looked_at) if settings.address is not None else None
         if preflight is not None:

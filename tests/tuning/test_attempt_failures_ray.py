@@ -12,6 +12,7 @@ from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import TrialEnded
+from orchestrator.tuning.ray_nodes import Nodes
 from tests.tuning.test_executors import execute, settings_for, tiny
 
 ATTENTIONS = """
@@ -56,6 +57,8 @@ def test_lost_devices_and_hangs_start_again_elsewhere_and_a_crash_loop_is_given_
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
     lost, hung, dying = trials = [of_attention(name) for name in ("LosesItsDevice", "Hangs", "DiesAlways")]
     settings = settings_for(results, trials, "ray_tune", resources=Resources(hang_minutes=0.2))
+    failed: list[str] = []
+    monkeypatch.setattr(Nodes, "attempt_failed", lambda self, node_id: failed.append(node_id))
     events = execute("ray_tune", trials, settings)
     ended = {event.trial_id: event for event in events if isinstance(event, TrialEnded)}
     assert {ended[trial.trial_id].state for trial in (lost, hung)} == {State.COMPLETE}
@@ -66,6 +69,7 @@ def test_lost_devices_and_hangs_start_again_elsewhere_and_a_crash_loop_is_given_
     assert len(processes) == 2
     assert (ended[dying.trial_id].state, ended[dying.trial_id].failure) == (State.FAIL, "crash_loop")
     assert attempts_of(results, dying) == [(None, None)] * 3 + [("FAIL", "crash_loop")]
+    assert len(failed) == 5, "each start that was lost counts against its node, the lost device too"
 
 
 def of_attention(name: str) -> Trial:

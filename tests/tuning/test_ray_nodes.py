@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import ClusterError
 from orchestrator.tuning import ray_nodes
-from orchestrator.tuning.ray_nodes import Nodes
+from orchestrator.tuning.ray_nodes import Nodes, watching
 
 
 def node(name: str, *, alive: bool = True) -> dict[str, Any]:
@@ -48,3 +50,38 @@ def test_a_single_node_and_a_lost_node_are_only_counted(told: SimpleNamespace) -
         told.nodes.attempt_failed(name)
     assert told.texts == []
     assert told.nodes.failures == {"a": 3}
+
+
+class SlowLook:
+    """A preflight whose looks take until they are let go."""
+
+    def __init__(self) -> None:
+        self.began, self.may_end, self.num_ended = threading.Event(), threading.Event(), 0
+
+    def look_at_new(self, trials: Any, nodes: Any) -> list[Any]:
+        self.began.set()
+        self.may_end.wait()
+        self.num_ended += 1
+        return []
+
+
+def lose_cluster_during(look: Any, nodes: Nodes) -> None:
+    with watching(nodes, look, []):
+        look.began.wait()
+        raise ClusterError("gone")
+
+
+def test_the_end_waits_for_a_look_that_goes_on_unless_the_cluster_is_lost(
+    told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_nodes, "SECONDS_BETWEEN_ROUNDS", 0.01)
+    look: Any = SlowLook()
+    with watching(told.nodes, look, []):
+        look.began.wait()
+        threading.Timer(0.2, look.may_end.set).start()
+    assert look.num_ended > 0
+    look = SlowLook()
+    with pytest.raises(ClusterError):
+        lose_cluster_during(look, told.nodes)
+    assert look.num_ended == 0
+    look.may_end.set()

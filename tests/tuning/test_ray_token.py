@@ -69,6 +69,12 @@ def test_a_cluster_that_asks_for_a_token_which_is_not_there_is_an_error_with_adv
         ray_token.check_secured("10.0.0.1:6379", is_insecure=False)
 
 
+def test_a_token_that_the_cluster_refuses_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_token, "refuses", lambda address: True)  # asked without the token, and with it
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.1:6379 refuses the token shown here; put the token"):
+        ray_token.check_secured("10.0.0.1:6379", is_insecure=False)
+
+
 def test_a_cluster_without_a_token_is_refused_unless_it_is_meant(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_token, "asks_for_token", lambda address: False)
     with pytest.raises(ClusterError, match=r"asks for no token, so whoever reaches it runs code .* or pass --insecure"):
