@@ -27,8 +27,8 @@ MAX_HEADS, MIN_HEAD_DIM, MAX_HEAD_DIM, MAX_TOKENS = 16, 16, 64, 1024
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """How far a tensor may be from its reference, over the norm of that; a type that is not here is not supported."""
 LOG2_E = 1.4426950408889634
-OPTIONS = {"num_warps": 8, "num_stages": 1, "enable_fp_fusion": True}
-"""Of every launch. With one stage and eight warps ptxas keeps all tiles in registers, or nearly all."""
+NUM_WARPS = 8
+"""With so many, ptxas keeps the tiles of `_tile_sizes` in registers, but for a few dozen bytes in some kernels."""
 
 _verdicts: dict[tuple[object, ...], str | None] = {}
 """Kind of tensors to what is against the kernels, or None."""
@@ -91,7 +91,9 @@ def _has_triton() -> bool:
 def failed_check(like_BHNK: Tensor) -> str | None:
     """What is wrong with the kernels on two drawn images of this kind, or None; draws from no global stream."""
     try:
-        error, name = _largest_error(like_BHNK)
+        device_type = like_BHNK.device.type
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
+            error, name = _largest_error(like_BHNK)
     except Exception as failure:  # whatever a compiler or a driver raises, the maps still work
         return f"the fused kernels do not run here: {type(failure).__name__}: {str(failure).strip()[:300]}"
     if error <= TOLERANCES[like_BHNK.dtype]:
@@ -108,9 +110,8 @@ def _largest_error(like_BHNK: Tensor) -> tuple[float, str]:
     q, k, v, of_out = (tensor.to(like_BHNK.dtype) for tensor in drawn)
     inputs = q, k, v, theta_HH / num_heads**0.5
     gradients = of_out, of_square_H * num_tokens**3  # so that both paths of the gradient count
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        found = _results(mix_fused, inputs, gradients)
-        expected = _results(mix_values, [x.double() for x in inputs], [x.double() for x in gradients])
+    found = _results(mix_fused, inputs, gradients)
+    expected = _results(mix_values, [x.double() for x in inputs], [x.double() for x in gradients])
     names = "output", "mean square", "q's gradient", "k's gradient", "v's gradient", "Theta's gradient"
     errors = [float((one - other).norm() / other.norm()) for one, other in zip(found, expected, strict=True)]
     worst = max(range(len(names)), key=lambda place: (errors[place] != errors[place], errors[place]))
@@ -216,7 +217,8 @@ class _Launch:
                 *tensors, *factors, self.num_tokens, *strides, self.num_heads * self.head_dim,
                 shape=(self.heads, self.channels, self.num_heads, self.head_dim),
                 rounded=rounded, operand=tl.float32 if is_interpreted() else rounded,
-                **{own: size, other: self.step}, **OPTIONS,
+                **{own: size, other: self.step},
+                num_warps=NUM_WARPS, num_stages=1 if rounded is tl.float32 else 2, enable_fp_fusion=True,
             )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_only_the_inputs_and_a_number_a_row_are_kept() -> None:
 @interpreted
 def test_the_check_passes_draws_from_no_stream_and_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, state = draw(1, 3, 17, 16), torch.get_rng_state()
-    with torch.no_grad():
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert can_fuse(*inputs)
     assert torch.get_rng_state().equal(state)
     monkeypatch.setattr(fused, "failed_check", lambda *_: pytest.fail("checked twice"))
