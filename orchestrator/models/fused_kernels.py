@@ -133,7 +133,7 @@ def forward_kernel(
     places, is_there = row_places(rows, num_tokens, shape)
     tl.store(log_sums + image * shape[2] * num_tokens + places, log_sum, mask=is_there)
     mixing = load_theta(theta, shape[2], 1, shape)
-    square = tl.zeros((shape[0],), tl.float32)
+    squared = tl.zeros((shape[0], ROWS, KEYS), tl.float32)  # added up across threads once, at the end
     summed = tl.zeros((shape[0], ROWS, shape[1]), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
@@ -142,10 +142,11 @@ def forward_kernel(
         values = load_tile(v + image * in_image, columns, in_head, in_row, num_tokens, shape)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
         mixed = mix(mixing, tl.where(is_inside, softmax - 1.0 / num_tokens, 0.0), rounded, operand)
-        square += tl.sum(tl.sum(mixed * mixed, axis=2), axis=1)
+        squared += mixed * mixed
         summed += product(mixed, values, rounded, operand)
     store_tile(out + image * out_image, summed, rows, out_head, out_row, num_tokens, shape)
     program = image * tl.num_programs(0) + tl.program_id(0)
+    square = tl.sum(tl.sum(squared, axis=2), axis=1)
     tl.store(squares + program * shape[0] + tl.arange(0, shape[0]), square)
 
 

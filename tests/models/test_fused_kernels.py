@@ -6,6 +6,7 @@ The compiler needs no GPU: Triton is told of one. `test_fused.py` has what the i
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,10 +63,11 @@ SHARED_OF_H100 = 232448
     "shape",
     [(3, 64, "bfloat16"), (6, 64, "bfloat16"), (12, 32, "bfloat16"), (16, 64, "bfloat16"), (12, 32, "float32")],
 )
-def test_the_compiler_of_a_gpu_takes_the_kernels(shape: tuple[int, int, str]) -> None:
+def test_the_compiler_of_a_gpu_takes_the_kernels(shape: tuple[int, int, str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:triton", "-c", COMPILE, *map(str, shape)],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300, check=False,
+        cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["forward_kernel", "rows_kernel", "keys_kernel"], done.stderr
