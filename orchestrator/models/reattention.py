@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from orchestrator.catalog import MAP_FREE_FROM
 from orchestrator.models.context import ForwardContext
+from orchestrator.models.fused import can_fuse, mix_fused
 from orchestrator.models.head_norm import HeadLayerNorm, HeadNorm
 from orchestrator.models.map_free import mix_values
 from orchestrator.models.softmax_attention import AttentionSpec, Draw, MapAttention, fill, merge_heads, split_heads
@@ -36,25 +37,30 @@ class ReAttention(MapAttention):
         self.var_norm = HeadNorm(spec.num_heads) if spec.option("reattention_norm") == "batchnorm" else None
 
     def forward(self, x_BND: Tensor, context: ForwardContext | None = None) -> Tensor:
-        """Attend over the tokens: [B,N,D] to [B,N,D]; no map is kept where nobody needs one and that is faster."""
+        """Attend over the tokens: [B,N,D] to [B,N,D]; no map is kept where nobody needs one and that is faster.
+
+        On a GPU that is where the fused kernels pass their check. A compiled model keeps its maps on any device.
+        """
         context = context or ForwardContext()
-        if not self._is_map_free(x_BND, context):
+        if not (self._is_map_private(context) and (x_BND.is_cuda or _is_faster_without_maps(x_BND))):
             return super().forward(x_BND, context)
         q_BHNK, k_BHNK, v_BHNK = split_heads(self.qkv(x_BND), self.num_heads)
         q_BHNK, k_BHNK = self.q_norm(q_BHNK), self.k_norm(k_BHNK)
-        mixed_BHNK, square_H = mix_values(q_BHNK, k_BHNK, v_BHNK, self.head_mixing(), self.scale)
+        mix = mix_fused if x_BND.is_cuda else mix_values
+        if mix is mix_fused and not can_fuse(q_BHNK, k_BHNK, v_BHNK, self.head_mixing()):
+            kept_BND: Tensor = self.proj_drop(self.proj(merge_heads(self.attend(q_BHNK, k_BHNK, v_BHNK, context))))
+            return kept_BND
+        mixed_BHNK, square_H = mix(q_BHNK, k_BHNK, v_BHNK, self.head_mixing(), self.scale)
         gain_H, constant_H = self._fold(square_H, x_BND, update=not context.is_recompute)
         out_BND: Tensor = self.proj_drop(self._project(mixed_BHNK, gain_H, v_BHNK.sum(dim=2), constant_H))
         return out_BND
 
-    def _is_map_free(self, x_BND: Tensor, context: ForwardContext) -> bool:
-        """Whether the map is nobody's business: neither observed, dropped from, rounded, shared nor changed further."""
+    def _is_map_private(self, context: ForwardContext) -> bool:
+        """Whether the map is nobody's business: not observed, dropped from, shared, compiled or changed."""
         is_simple = type(self) in (ReAttention, MixOnly) and not context.is_observed
         is_dropped = self.training and self.attn_drop.p > 0.0
         is_shared = self.var_norm is not None and self.var_norm.is_shared
-        is_rounded = x_BND.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu")
-        is_faster = x_BND.device.type == "cpu" and x_BND.shape[1] >= MAP_FREE_FROM and not torch.compiler.is_compiling()
-        return is_simple and is_faster and not (is_dropped or is_shared or is_rounded)
+        return is_simple and not (is_dropped or is_shared or torch.compiler.is_compiling())
 
     def _fold(self, square_H: Tensor, x_BND: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
         """What Theta's bias, the norm and the scale of the map come to: a gain and a constant a head, [H]."""
@@ -68,11 +74,16 @@ class ReAttention(MapAttention):
         return gain_H * self.map_scale, constant_H * self.map_scale
 
     def _project(self, mixed_BHNK: Tensor, gain_H: Tensor, values_BHK: Tensor, constant_H: Tensor) -> Tensor:
-        """proj(gain * mixed + constant * values); with the gain in the weight, values need one row an image."""
+        """proj(gain * mixed + constant * values); with the gain in the weight, values need one row an image.
+
+        Under autocast gains are rounded in their product with the weight alone, and the row is not, until it is added.
+        """
         head_dim = mixed_BHNK.shape[-1]
         weight_DD = self.proj.weight * gain_H.repeat_interleave(head_dim)
-        constant_BD = F.linear((values_BHK * constant_H[:, None]).flatten(1), self.proj.weight, self.proj.bias)
-        return F.linear(merge_heads(mixed_BHNK), weight_DD) + constant_BD[:, None]
+        with torch.autocast(mixed_BHNK.device.type, enabled=False):
+            constant_BD = F.linear((values_BHK * constant_H[:, None]).flatten(1), self.proj.weight, self.proj.bias)
+        out_BND = F.linear(merge_heads(mixed_BHNK), weight_DD)
+        return out_BND + constant_BD[:, None].to(out_BND.dtype)
 
     def change_map(self, map_BHNN: Tensor, *, may_move: bool, is_rounded: bool) -> Tensor:
         """Theta and BatchNorm, centred around 1/N where BatchNorm would amplify rounding errors."""
@@ -103,6 +114,12 @@ class ReAttention(MapAttention):
     def parameter_draws(self) -> Mapping[str, Draw]:
         """How parameters start that do not start as their module type does, by name."""
         return identity_draws("reatten_matrix") if self.identity_init else {}
+
+
+def _is_faster_without_maps(x_BND: Tensor) -> bool:
+    """On a CPU: for many tokens, in types whose rounding makes no difference."""
+    is_rounded = x_BND.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu")
+    return x_BND.device.type == "cpu" and x_BND.shape[1] >= MAP_FREE_FROM and not is_rounded
 
 
 class MixOnly(ReAttention):
