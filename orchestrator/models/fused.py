@@ -28,7 +28,7 @@ TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """How far a tensor may be from its reference, over the norm of that; a type that is not here is not supported."""
 LOG2_E = 1.4426950408889634
 NUM_WARPS = 8
-"""With so many, ptxas keeps the tiles of `_tile_sizes` in registers, but for a few dozen bytes in some kernels."""
+"""With so many, ptxas for sm_90 keeps bfloat16 tiles in registers, all but some of 16 heads of 64 channels."""
 
 _verdicts: dict[tuple[object, ...], str | None] = {}
 """Kind of tensors to what is against the kernels, or None."""
