@@ -24,8 +24,11 @@ from orchestrator.models.map_free import mix_values
 log = logging.getLogger("orchestrator")
 
 MAX_HEADS, MIN_HEAD_DIM, MAX_HEAD_DIM, MAX_TOKENS = 16, 16, 64, 1024
-TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-"""How far a tensor may be from its reference, over the norm of that; a type that is not here is not supported."""
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
+"""How far a tensor may be from its reference, over the norm of that; a type that is not here is not supported.
+
+Rounding operands to bfloat16 makes 4e-3.
+"""
 LOG2_E = 1.4426950408889634
 NUM_WARPS = 8
 """With so many, ptxas for sm_90 keeps bfloat16 tiles in registers, all but some of 16 heads of 64 channels."""
