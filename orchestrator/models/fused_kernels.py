@@ -13,49 +13,51 @@ from __future__ import annotations
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 import triton
 import triton.language as tl
+from triton.language import constexpr
 
-SMALL = tl.constexpr(8)
+SMALL = constexpr(8)
 """Up to so many heads, padding included, are mixed by sums: a matrix product takes 16 at least."""
 
 
 @triton.jit
-def load_tile(base, rows, stride_head, stride_row, num_rows, shape: tl.constexpr):
-    """[heads, rows, channels] of an image that starts at `base`, 0 outside of it; `shape` is that of `constants`."""
-    heads, channels = tl.arange(0, shape[0]), tl.arange(0, shape[1])
-    is_row, is_head, is_channel = rows < num_rows, heads < shape[2], channels < shape[3]
-    places = heads[:, None, None] * stride_head + rows[None, :, None] * stride_row + channels[None, None, :]
-    is_inside = is_head[:, None, None] & is_row[None, :, None] & is_channel[None, None, :]
-    return tl.load(base + places, mask=is_inside, other=0.0)
+def across(stride_head, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr):
+    """Where the channels of all heads of a token stand, and whether they are there: [heads, 1, channels] both."""
+    heads, channels = tl.arange(0, HEADS)[:, None, None], tl.arange(0, CHANNELS)[None, None, :]
+    return heads * stride_head + channels, (heads < num_heads) & (channels < head_dim)
 
 
 @triton.jit
-def store_tile(base, tile, rows, stride_head, stride_row, num_rows, shape: tl.constexpr):
+def load_tile(base, places, are_there, rows, stride_row, num_rows):
+    """[heads, rows, channels] of an image that starts at `base`, 0 where it has none."""
+    is_inside = are_there & (rows < num_rows)[None, :, None]
+    return tl.load(base + places + rows[None, :, None] * stride_row, mask=is_inside, other=0.0)
+
+
+@triton.jit
+def store_tile(base, tile, places, are_there, rows, stride_row, num_rows):
     """The same places, written."""
-    heads, channels = tl.arange(0, shape[0]), tl.arange(0, shape[1])
-    is_row, is_head, is_channel = rows < num_rows, heads < shape[2], channels < shape[3]
-    places = heads[:, None, None] * stride_head + rows[None, :, None] * stride_row + channels[None, None, :]
-    is_inside = is_head[:, None, None] & is_row[None, :, None] & is_channel[None, None, :]
-    tl.store(base + places, tile.to(base.dtype.element_ty), mask=is_inside)
+    is_inside = are_there & (rows < num_rows)[None, :, None]
+    tl.store(base + places + rows[None, :, None] * stride_row, tile.to(base.dtype.element_ty), mask=is_inside)
 
 
 @triton.jit
-def row_places(rows, num_rows, shape: tl.constexpr):
+def row_places(rows, num_rows, HEADS: constexpr, num_heads: constexpr):
     """Where the numbers a head and row stand in [heads, tokens], and whether they are there: [heads, rows] both."""
-    heads = tl.arange(0, shape[0])
-    is_inside = (heads < shape[2])[:, None] & (rows < num_rows)[None, :]
+    heads = tl.arange(0, HEADS)
+    is_inside = (heads < num_heads)[:, None] & (rows < num_rows)[None, :]
     return heads[:, None] * num_rows + rows[None, :], is_inside
 
 
 @triton.jit
-def load_theta(theta, stride_out, stride_in, shape: tl.constexpr):
+def load_theta(theta, stride_out, stride_in, HEADS: constexpr, num_heads: constexpr):
     """[heads, heads], padded with 0."""
-    heads = tl.arange(0, shape[0])
-    is_inside = (heads < shape[2])[:, None] & (heads < shape[2])[None, :]
+    heads = tl.arange(0, HEADS)
+    is_inside = (heads < num_heads)[:, None] & (heads < num_heads)[None, :]
     return tl.load(theta + heads[:, None] * stride_out + heads[None, :] * stride_in, mask=is_inside, other=0.0)
 
 
 @triton.jit
-def product(left, right, rounded: tl.constexpr, operand: tl.constexpr):
+def product(left, right, rounded: constexpr, operand: constexpr):
     """left @ right of rounded operands, summed in float32.
 
     `operand` is the type they are multiplied in: float32 in the interpreter, which takes bfloat16 for integers.
@@ -70,7 +72,7 @@ def turned(tile):
 
 
 @triton.jit
-def mix(theta, maps, rounded: tl.constexpr, operand: tl.constexpr):
+def mix(theta, maps, rounded: constexpr, operand: constexpr):
     """Theta over the heads of [heads, rows, keys]."""
     if maps.shape[0] <= SMALL:
         mixed = tl.sum(theta[:, :, None, None] * maps[None, :, :, :], axis=1)
@@ -81,7 +83,7 @@ def mix(theta, maps, rounded: tl.constexpr, operand: tl.constexpr):
 
 
 @triton.jit
-def inner_products(left, right, rounded: tl.constexpr, operand: tl.constexpr):
+def inner_products(left, right, rounded: constexpr, operand: constexpr):
     """Of each head's map in `left` and in `right`: [heads, heads]."""
     if left.shape[0] <= SMALL:
         summed = tl.sum(tl.sum(left[:, None, :, :] * right[None, :, :, :], axis=3), axis=2)
@@ -92,7 +94,7 @@ def inner_products(left, right, rounded: tl.constexpr, operand: tl.constexpr):
 
 
 @triton.jit
-def softmax_tile(q, k, log_sum, scale, is_inside, rounded: tl.constexpr, operand: tl.constexpr):
+def softmax_tile(q, k, log_sum, scale, is_inside, rounded: constexpr, operand: constexpr):
     """[heads, rows, keys] of the softmax from each row's log2 of its sum; 0 outside."""
     logits = product(q, turned(k), rounded, operand) * scale
     return tl.where(is_inside, tl.exp2(logits - log_sum[:, :, None]), 0.0)
@@ -100,8 +102,7 @@ def softmax_tile(q, k, log_sum, scale, is_inside, rounded: tl.constexpr, operand
 
 @triton.jit
 def mixed_and_its_gradient(
-    theta, softmax, is_inside, num_tokens, v, of_out, slope,
-    rounded: tl.constexpr, operand: tl.constexpr,
+    theta, softmax, is_inside, num_tokens, v, of_out, slope, rounded: constexpr, operand: constexpr
 ):  # fmt: skip
     """The centred map, Theta times it, and the gradient of that; all [heads, rows, keys]."""
     centred = tl.where(is_inside, softmax - 1.0 / num_tokens, 0.0)
@@ -112,118 +113,129 @@ def mixed_and_its_gradient(
 @triton.jit
 def forward_kernel(
     q, k, v, theta, out, log_sums, squares,
-    scale, num_tokens, in_image, in_head, in_row, out_image, out_head, out_row,
-    shape: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, rounded: tl.constexpr, operand: tl.constexpr,
+    scale, in_image, in_head, in_row, out_image, out_head, out_row,
+    num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
+    ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
     """A tile of rows of one image: its summed values, the log2 sums of its rows, and its squares a head."""
     image = tl.program_id(1).to(tl.int64)
+    places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
+    out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    queries = load_tile(q + image * in_image, rows, in_head, in_row, num_tokens, shape)
-    peak = tl.full((shape[0], ROWS), float("-inf"), tl.float32)
-    total = tl.zeros((shape[0], ROWS), tl.float32)
+    queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
+    peak = tl.full((HEADS, ROWS), float("-inf"), tl.float32)
+    total = tl.zeros((HEADS, ROWS), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
-        keys = load_tile(k + image * in_image, columns, in_head, in_row, num_tokens, shape)
+        keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
         logits = product(queries, turned(keys), rounded, operand) * scale
         logits = tl.where((columns < num_tokens)[None, None, :], logits, float("-inf"))
         higher = tl.maximum(peak, tl.max(logits, axis=2))
         total = total * tl.exp2(peak - higher) + tl.sum(tl.exp2(logits - higher[:, :, None]), axis=2)
         peak = higher
     log_sum = peak + tl.log2(total)
-    places, is_there = row_places(rows, num_tokens, shape)
-    tl.store(log_sums + image * shape[2] * num_tokens + places, log_sum, mask=is_there)
-    mixing = load_theta(theta, shape[2], 1, shape)
-    squared = tl.zeros((shape[0], ROWS, KEYS), tl.float32)  # added up across threads once, at the end
-    summed = tl.zeros((shape[0], ROWS, shape[1]), tl.float32)
+    numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
+    tl.store(log_sums + image * num_heads * num_tokens + numbers, log_sum, mask=is_there)
+    mixing = load_theta(theta, num_heads, 1, HEADS, num_heads)
+    squared = tl.zeros((HEADS, ROWS, KEYS), tl.float32)  # added up across threads once, at the end
+    summed = tl.zeros((HEADS, ROWS, CHANNELS), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
         is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
-        keys = load_tile(k + image * in_image, columns, in_head, in_row, num_tokens, shape)
-        values = load_tile(v + image * in_image, columns, in_head, in_row, num_tokens, shape)
+        keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
+        values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
         mixed = mix(mixing, tl.where(is_inside, softmax - 1.0 / num_tokens, 0.0), rounded, operand)
         squared += mixed * mixed
         summed += product(mixed, values, rounded, operand)
-    store_tile(out + image * out_image, summed, rows, out_head, out_row, num_tokens, shape)
+    store_tile(out + image * out_image, summed, out_places, are_there, rows, out_row, num_tokens)
     program = image * tl.num_programs(0) + tl.program_id(0)
     square = tl.sum(tl.sum(squared, axis=2), axis=1)
-    tl.store(squares + program * shape[0] + tl.arange(0, shape[0]), square)
+    tl.store(squares + program * HEADS + tl.arange(0, HEADS), square)
 
 
 @triton.jit
 def rows_kernel(
     q, k, v, theta, of_out, slopes, log_sums, of_q, row_dots, of_theta,
-    scale, factor, num_tokens, in_image, in_head, in_row, out_image, out_head, out_row,
-    shape: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, rounded: tl.constexpr, operand: tl.constexpr,
+    scale, factor, in_image, in_head, in_row, out_image, out_head, out_row,
+    num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
+    ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
     """A tile of rows of one image: the gradient of its queries, its part of Theta's, its rows' sums of A dA."""
     image = tl.program_id(1).to(tl.int64)
+    places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
+    out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    heads = tl.arange(0, shape[0])
-    queries = load_tile(q + image * in_image, rows, in_head, in_row, num_tokens, shape)
-    of_summed = load_tile(of_out + image * out_image, rows, out_head, out_row, num_tokens, shape)
-    slope = tl.load(slopes + heads, mask=heads < shape[2], other=0.0)
-    mixing, unmixing = load_theta(theta, shape[2], 1, shape), load_theta(theta, 1, shape[2], shape)
-    places, is_there = row_places(rows, num_tokens, shape)
-    first_row = image * shape[2] * num_tokens
-    log_sum = tl.load(log_sums + first_row + places, mask=is_there, other=0.0)
-    row_dot = tl.zeros((shape[0], ROWS), tl.float32)
-    of_mixing = tl.zeros((shape[0], shape[0]), tl.float32)
+    heads = tl.arange(0, HEADS)
+    queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
+    of_summed = load_tile(of_out + image * out_image, out_places, are_there, rows, out_row, num_tokens)
+    slope = tl.load(slopes + heads, mask=heads < num_heads, other=0.0)
+    mixing = load_theta(theta, num_heads, 1, HEADS, num_heads)
+    unmixing = load_theta(theta, 1, num_heads, HEADS, num_heads)
+    numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
+    first_row = image * num_heads * num_tokens
+    log_sum = tl.load(log_sums + first_row + numbers, mask=is_there, other=0.0)
+    row_dot = tl.zeros((HEADS, ROWS), tl.float32)
+    of_mixing = tl.zeros((HEADS, HEADS), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
         is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
-        keys = load_tile(k + image * in_image, columns, in_head, in_row, num_tokens, shape)
-        values = load_tile(v + image * in_image, columns, in_head, in_row, num_tokens, shape)
+        keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
+        values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
         centred, _, of_mixed = mixed_and_its_gradient(
             mixing, softmax, is_inside, num_tokens, values, of_summed, slope, rounded, operand
         )
         of_mixing += inner_products(of_mixed, centred, rounded, operand)
         row_dot += tl.sum(mix(unmixing, of_mixed, rounded, operand) * softmax, axis=2)
-    tl.store(row_dots + first_row + places, row_dot, mask=is_there)
+    tl.store(row_dots + first_row + numbers, row_dot, mask=is_there)
     program = image * tl.num_programs(0) + tl.program_id(0)
-    square_places = heads[:, None] * shape[0] + heads[None, :]
-    tl.store(of_theta + program * shape[0] * shape[0] + square_places, of_mixing)
-    of_queries = tl.zeros((shape[0], ROWS, shape[1]), tl.float32)
+    square_places = heads[:, None] * HEADS + heads[None, :]
+    tl.store(of_theta + program * HEADS * HEADS + square_places, of_mixing)
+    of_queries = tl.zeros((HEADS, ROWS, CHANNELS), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
         is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
-        keys = load_tile(k + image * in_image, columns, in_head, in_row, num_tokens, shape)
-        values = load_tile(v + image * in_image, columns, in_head, in_row, num_tokens, shape)
+        keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
+        values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
         _, _, of_mixed = mixed_and_its_gradient(
             mixing, softmax, is_inside, num_tokens, values, of_summed, slope, rounded, operand
         )
         of_logits = softmax * (mix(unmixing, of_mixed, rounded, operand) - row_dot[:, :, None])
         of_queries += product(of_logits, keys, rounded, operand)
-    store_tile(of_q + image * out_image, of_queries * factor, rows, out_head, out_row, num_tokens, shape)
+    store_tile(of_q + image * out_image, of_queries * factor, out_places, are_there, rows, out_row, num_tokens)
 
 
 @triton.jit
 def keys_kernel(
     q, k, v, theta, of_out, slopes, log_sums, row_dots, of_k, of_v,
-    scale, factor, num_tokens, in_image, in_head, in_row, out_image, out_head, out_row,
-    shape: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, rounded: tl.constexpr, operand: tl.constexpr,
+    scale, factor, in_image, in_head, in_row, out_image, out_head, out_row,
+    num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
+    ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
     """A tile of keys of one image: the gradients of its keys and values."""
     image = tl.program_id(1).to(tl.int64)
+    places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
+    out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
     columns = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
-    heads = tl.arange(0, shape[0])
-    keys = load_tile(k + image * in_image, columns, in_head, in_row, num_tokens, shape)
-    values = load_tile(v + image * in_image, columns, in_head, in_row, num_tokens, shape)
-    slope = tl.load(slopes + heads, mask=heads < shape[2], other=0.0)
-    mixing, unmixing = load_theta(theta, shape[2], 1, shape), load_theta(theta, 1, shape[2], shape)
-    of_keys = tl.zeros((shape[0], KEYS, shape[1]), tl.float32)
-    of_values = tl.zeros((shape[0], KEYS, shape[1]), tl.float32)
+    heads = tl.arange(0, HEADS)
+    keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
+    values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
+    slope = tl.load(slopes + heads, mask=heads < num_heads, other=0.0)
+    mixing = load_theta(theta, num_heads, 1, HEADS, num_heads)
+    unmixing = load_theta(theta, 1, num_heads, HEADS, num_heads)
+    of_keys = tl.zeros((HEADS, KEYS, CHANNELS), tl.float32)
+    of_values = tl.zeros((HEADS, KEYS, CHANNELS), tl.float32)
     for start in range(0, num_tokens, ROWS):
         rows = start + tl.arange(0, ROWS)
         is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
-        queries = load_tile(q + image * in_image, rows, in_head, in_row, num_tokens, shape)
-        of_summed = load_tile(of_out + image * out_image, rows, out_head, out_row, num_tokens, shape)
-        places, is_there = row_places(rows, num_tokens, shape)
-        places += image * shape[2] * num_tokens
-        log_sum = tl.load(log_sums + places, mask=is_there, other=0.0)
-        row_dot = tl.load(row_dots + places, mask=is_there, other=0.0)
+        queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
+        of_summed = load_tile(of_out + image * out_image, out_places, are_there, rows, out_row, num_tokens)
+        numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
+        numbers += image * num_heads * num_tokens
+        log_sum = tl.load(log_sums + numbers, mask=is_there, other=0.0)
+        row_dot = tl.load(row_dots + numbers, mask=is_there, other=0.0)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
         _, mixed, of_mixed = mixed_and_its_gradient(
             mixing, softmax, is_inside, num_tokens, values, of_summed, slope, rounded, operand
@@ -231,5 +243,5 @@ def keys_kernel(
         of_values += product(turned(mixed), of_summed, rounded, operand)
         of_logits = softmax * (mix(unmixing, of_mixed, rounded, operand) - row_dot[:, :, None])
         of_keys += product(turned(of_logits), queries, rounded, operand)
-    store_tile(of_k + image * out_image, of_keys * factor, columns, out_head, out_row, num_tokens, shape)
-    store_tile(of_v + image * out_image, of_values, columns, out_head, out_row, num_tokens, shape)
+    store_tile(of_k + image * out_image, of_keys * factor, out_places, are_there, columns, out_row, num_tokens)
+    store_tile(of_v + image * out_image, of_values, out_places, are_there, columns, out_row, num_tokens)
