@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.results import ResultsDir
+from orchestrator.tuning.ray_tune import Uncopied
 from tests.tuning.ray_processes import descendants
 
 SPEC = """\
@@ -49,6 +51,28 @@ def is_running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
         return False
+
+
+class Counted(dict[str, Any]):
+    """A configuration that knows how often it was copied."""
+
+    num_copies = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Counted:
+        Counted.num_copies += 1
+        return self
+
+
+def test_tune_makes_a_trial_of_each_configuration_and_copies_none_for_the_others() -> None:
+    from ray.tune.search.variant_generator import generate_variants
+
+    configs = [Counted(trial_id=str(number)) for number in range(100)]
+    made = [
+        variant["config"]["trial_id"]
+        for _, variant in generate_variants({"config": {"grid_search": Uncopied(configs)}})
+    ]
+    assert made == [str(number) for number in range(100)]
+    assert Counted.num_copies <= 3 * len(configs)
 
 
 @pytest.mark.slow
