@@ -25,6 +25,8 @@ from tests.views.sweep_builder import SweepBuilder, build_sweep
 
 PICKLING = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EVALUATING = {"eval", "exec"}
+PEERS = {"benchmarks/orchestration_peers.py": {"joblib"}}
+"""What a benchmark measures `orch` against may start processes as it likes; it loads no file."""
 SAFE_ARGUMENTS = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 """Calls that unpickle unless they are told not to, and what has to be written out."""
 
@@ -67,7 +69,7 @@ def test_no_file_of_the_package_can_run_what_it_loads() -> None:
         for path in folder.rglob("*.py")
         if (wrong := set(complaints(path.read_text())))
     }
-    assert found == {}
+    assert found == PEERS
 
 
 @pytest.mark.parametrize(
