@@ -133,11 +133,12 @@ def numbers_of(results: ResultsDir) -> dict[str, Any]:
     return found
 
 
-def needs_and_work(results: ResultsDir, trial_id: str) -> tuple[bool, tuple[bool, int]]:
-    """Whether a trial asks for two CPUs, and a key that grows with its work."""
-    model = json.loads(results.trial(trial_id).trial_file.read_text())["model"]
+def needs_and_rank(results: ResultsDir, trial_id: str) -> tuple[bool, tuple[int, bool, int]]:
+    """Whether a trial asks for two CPUs, and a key that is larger the earlier it comes: by seed, then by its work."""
+    content = json.loads(results.trial(trial_id).trial_file.read_text())
+    model, seed = content["model"], content["seed"]
     is_own = model["attention"] != "self"  # nothing is known of its work, so it comes after the others
-    return not is_own and model["depth"] == 3, (not is_own, model["depth"])
+    return not is_own and model["depth"] == 3, (-seed, not is_own, model["depth"])
 
 
 def places_of(run: Command, results: ResultsDir, cluster: Cluster) -> dict[str, Node]:
@@ -152,7 +153,9 @@ def places_of(run: Command, results: ResultsDir, cluster: Cluster) -> dict[str, 
     return found
 
 
-def test_a_sweep_on_three_nodes_gives_what_it_gives_on_one_and_the_long_trials_start_first(bench: Bench) -> None:
+def test_a_sweep_on_three_nodes_gives_what_it_gives_on_one_and_the_first_seeds_and_long_trials_start_first(
+    bench: Bench,
+) -> None:
     results = ResultsDir(bench.folder / "three")
     with bench.run(results) as run:
         places = places_of(run, results, bench.cluster)
@@ -160,14 +163,14 @@ def test_a_sweep_on_three_nodes_gives_what_it_gives_on_one_and_the_long_trials_s
         started = [event["trial_id"] for event in run.events("trial_started")]
     assert numbers_of(results) == bench.expected
     assert len({node.address for node in places.values()}) > 1
-    large = {trial_id for trial_id in started if needs_and_work(results, trial_id)[0]}
+    large = {trial_id for trial_id in started if needs_and_rank(results, trial_id)[0]}
     assert len(large) == 2
     assert {places[trial_id].address for trial_id in large & places.keys()} <= {bench.cluster.nodes[1].address}
-    work = [needs_and_work(results, trial_id)[1] for trial_id in started if trial_id not in large]
-    assert len(work) == 10
-    for index, own in enumerate(work):
-        longer = [later for later in work[index + 1 :] if later > own]
-        assert len(longer) < NUM_SMALL_PLACES, f"{own} started before {longer}"  # some processes are slower to start
+    ranks = [needs_and_rank(results, trial_id)[1] for trial_id in started if trial_id not in large]
+    assert len(ranks) == 10
+    for index, own in enumerate(ranks):
+        earlier = [later for later in ranks[index + 1 :] if later > own]
+        assert len(earlier) < NUM_SMALL_PLACES, f"{own} started before {earlier}"  # some processes are slower to start
 
 
 def held(run: Command) -> dict[str, int]:
