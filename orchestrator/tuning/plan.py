@@ -118,7 +118,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
 
 
 def trials_by_device(spec: SweepSpec, grid: Grid) -> dict[str, list[Trial]]:
-    """The first trial of each cell that one device trains alone, by that device; before a search those of its base."""
+    """The first trial of each cell that one device trains alone, by device; a cell still to be searched has none."""
     found: dict[str, list[Trial]] = {}
     for trial in (cell.trials[0] for cell in grid.cells if cell.trials):
         resources = resources_of(trial, spec.resources, spec.resource_overrides)
