@@ -16,9 +16,13 @@ import pandas as pd
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.views.curves import field_name
+from orchestrator.views.forked import in_shares
 from orchestrator.views.predictions import score_trials
 from orchestrator.views.stats import Replicates
 from orchestrator.views.table import averaged_rows
+
+LEAST_SHARE = 100
+"""Cells that another process must have to score before it is worth its start."""
 
 PLAIN, MIXING = "self", "reattention"
 """The reference of all comparisons, and the second one where there are more than two attentions."""
@@ -75,7 +79,13 @@ def read_cells(results: ResultsDir, table: pd.DataFrame, test_sets: Mapping[str,
     columns = (averaged[name].tolist() for name in ("cell_id", "trial_id", "seed", "test_acc"))
     for cell, *trial in zip(*columns, strict=True):
         cells[cell].append((trial[0], int(trial[1]), float(trial[2])))
-    return {cell: score_trials(results, trials, test_sets) for cell, trials in cells.items() if trials}
+    known = [(cell, trials) for cell, trials in cells.items() if trials]
+
+    def score(share: Sequence[tuple[str, list[tuple[str, int, float]]]]) -> list[Replicates]:
+        return [score_trials(results, trials, test_sets) for _, trials in share]
+
+    scored = [one for share in in_shares(score, known, least=LEAST_SHARE) for one in share]
+    return {cell: one for (cell, _), one in zip(known, scored, strict=True)}
 
 
 def find_arms(table: pd.DataFrame, cells: Mapping[str, Replicates]) -> list[Arm]:

@@ -4,7 +4,7 @@ nothing to draw is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,18 +41,26 @@ class FigureKind:
     """Why it is left out, in a sentence; asked only where `is_drawn` is false."""
     is_drawn: Callable[[pd.DataFrame], bool] = lambda data: not data.empty
     """Whether there is something to draw."""
+    needs_answers: bool = False
+    """Whether its numbers wait for the statistics, which take longest."""
 
 
-def figures_of(frames: Frames) -> tuple[list[tuple[FigureKind, pd.DataFrame]], list[tuple[FigureKind, str]]]:
+Drawn = tuple[FigureKind, pd.DataFrame]
+LeftOut = tuple[FigureKind, str]
+
+
+def figures_of(frames: Frames) -> tuple[list[Drawn], list[LeftOut]]:
     """The figures that have something to draw, each with its data, and the others, each with the reason."""
-    drawn, left_out = [], []
-    for kind in FIGURES:
+    found = sorted(find_figures(frames), key=lambda one: FIGURES.index(one[0]))
+    drawn = [(kind, data) for kind, data in found if isinstance(data, pd.DataFrame)]
+    return drawn, [(kind, reason) for kind, reason in found if isinstance(reason, str)]
+
+
+def find_figures(frames: Frames) -> Iterator[Drawn | LeftOut]:
+    """Every figure with its data, or with the reason for which it is left out, as soon as it is found."""
+    for kind in sorted(FIGURES, key=lambda kind: kind.needs_answers):
         data = kind.data(frames)
-        if kind.is_drawn(data):
-            drawn.append((kind, data))
-        else:
-            left_out.append((kind, kind.reason(frames)))
-    return drawn, left_out
+        yield (kind, data) if kind.is_drawn(data) else (kind, kind.reason(frames))
 
 
 def _unfinished(frames: Frames) -> str:
@@ -171,6 +179,7 @@ FIGURES = (
         lambda _, data: plot_deltas(data),
         delta_caption,
         _no_pairs,
+        needs_answers=True,
     ),
     FigureKind(
         "similar_blocks_vs_depth",

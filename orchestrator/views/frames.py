@@ -13,6 +13,7 @@ from orchestrator.views.answers import Answers, find_answers
 from orchestrator.views.arms import find_arms, read_cells
 from orchestrator.views.probe_figure_data import Array, Probed, find_probed
 from orchestrator.views.probe_rows import read_trial_arrays
+from orchestrator.views.replicates import Replicates
 from orchestrator.views.size_figure_data import curves_along
 from orchestrator.views.stats import DEFAULT_MARGIN
 from orchestrator.views.table import read_tables, summarize_cells
@@ -31,9 +32,17 @@ class Frames:
     """A row an epoch."""
     probes: Mapping[str, Mapping[str, Array]]
     """`trial_id` to its arrays, for trials that were probed."""
-    answers: Answers
     choices: pd.DataFrame
     """What was tuned: a row a cell and nuisance field; none for a sweep without `tune:`."""
+    scored: Mapping[str, Replicates]
+    """`cell_id` to what its averaged trials scored."""
+    margin: float
+    """A gain in accuracy below it counts as none, 0..1."""
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What the sweep says."""
+        return find_answers(find_arms(self.table, self.scored), margin=self.margin)
 
     @cached_property
     def probed(self) -> Probed:
@@ -74,6 +83,7 @@ def read_frames(results: ResultsDir, sweep: str, *, margin: float = DEFAULT_MARG
         cells=summarize_cells(table, scored),
         epochs=tables.epochs,
         probes=read_trial_arrays(results, table),
-        answers=find_answers(find_arms(table, scored), margin=margin),
         choices=read_choices(results, sweep),
+        scored=scored,
+        margin=margin,
     )

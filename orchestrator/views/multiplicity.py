@@ -10,15 +10,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
-from scipy.stats import chi2
-from scipy.stats import t as student_t
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 MAX_EXACT_FLIPS = 16
 """Up to this many deltas every one of the 2^n patterns of signs is counted."""
 
 NUM_RANDOM_FLIPS = 65_536
-NUM_QUANTILES = 4000
+NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(128)
+"""Of the quadrature over quantiles of an estimated spread, on -1..1; its relative error is below 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,9 @@ def _mann_whitney_variance(true: float, n: int, m: int) -> float:
 def smallest_detectable(se: float, df: float, *, power: float = 0.8, level: float = 0.95) -> float:
     """The true difference that a two-sided t test at 1 - `level` finds with this power.
 
-    By the noncentral t distribution, averaged over quantiles of the estimated spread; in the unit of `se`, which is
-    that of the estimate. For n paired deltas of standard deviation sd, se = sd / sqrt(n) and df = n - 1.
+    By the noncentral t distribution, integrated over quantiles of the estimated spread (Gauss and Legendre); in the
+    unit of `se`, which is that of the estimate. For n paired deltas of standard deviation sd, se = sd / sqrt(n) and
+    df = n - 1.
 
     Raises:
         ValueError: a negative se, df that is not positive, or power and level outside (0, 1).
@@ -141,10 +141,10 @@ def smallest_detectable(se: float, df: float, *, power: float = 0.8, level: floa
 
 @lru_cache(maxsize=1024)
 def _detectable_in_se(df: float, power: float, level: float) -> float:
-    middles = (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES
-    reaches = float(student_t.ppf((1.0 + level) / 2.0, df)) * np.sqrt(chi2.ppf(middles, df) / df)
+    chi_squares = 2.0 * gammaincinv(df / 2.0, (NODES + 1.0) / 2.0)
+    reaches = float(stdtrit(df, (1.0 + level) / 2.0)) * np.sqrt(chi_squares / df)
 
     def shortfall(shift: float) -> float:
-        return float(np.mean(ndtr(shift - reaches) + ndtr(-shift - reaches))) - power
+        return float(NODE_WEIGHTS @ (ndtr(shift - reaches) + ndtr(-shift - reaches))) / 2.0 - power
 
     return float(brentq(shortfall, 0.0, float(reaches.max()) + 10.0))

@@ -129,8 +129,10 @@ def house_style() -> Iterator[None]:
 
 def settle(figure: Figure) -> Figure:
     """The figure with its layout computed once and fixed, so that every file format shows the same."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
     with _without_glyph_warnings():
-        figure.draw_without_rendering()
+        engine.execute(figure)
     figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every file is drawn twice
     return figure
 

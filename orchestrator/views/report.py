@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from orchestrator.results import ResultsDir, SweepFolder
 from orchestrator.views.answer_sentences import say_answers
 from orchestrator.views.answer_tables import contrast_table, delta_table, saturation_table
 from orchestrator.views.caveats import find_all_caveats
-from orchestrator.views.figures import FIGURES, FigureKind, figures_of
+from orchestrator.views.figures import FIGURES, find_figures
+from orchestrator.views.forked import forked
 from orchestrator.views.frames import Frames, read_frames
 from orchestrator.views.plots_style import figure_files
 from orchestrator.views.report_content import cell_table, commits, cost, environment, forecast_table, lost_table
@@ -63,17 +65,26 @@ def write_report(
     opened = results if isinstance(results, ResultsDir) else ResultsDir(Path(results))
     frames = read_frames(opened, sweep, margin=margin)
     folder = opened.sweep(sweep)
-    tables = _write_all(folder.report / "tables", table_files(sweep, frames))
-    drawn, left_out = figures_of(frames)
-    shown, figures = [], []
-    for kind, data in drawn:
-        markup, paths = _write_figure(folder.report / "figures", kind, data, frames)
-        shown.append(markup)
-        figures += paths
+    missing: dict[str, dict[str, str]] = {}
+    drawing = {}
+    with forked(partial(_draw, frames)) as draw:  # meanwhile this process finds answers and makes tables
+        for kind, found in find_figures(frames):
+            if isinstance(found, str):
+                missing[kind.name] = {"title": kind.title, "reason": found}
+            else:
+                drawing[kind.name] = draw(kind.name, found)
+        tables = _write_all(folder.report / "tables", table_files(sweep, frames))
+        content = _content(folder, sweep, frames, now)
+        shown, figures = [], []
+        for name in (kind.name for kind in FIGURES if kind.name in drawing):
+            figure, files = drawing[name].result()
+            paths = _write_all(folder.report / "figures", files)
+            shown.append({**figure, "files": [path.name for path in paths]})
+            figures += paths
     _remove_stale(folder.report, {*tables, *figures})
     page = folder.report / "index.html"
-    missing = [{"title": kind.title, "reason": reason} for kind, reason in left_out]
-    write_text(page, _render({**_content(folder, sweep, frames, now), "figures": shown, "left_out": missing}))
+    left_out = [missing[kind.name] for kind in FIGURES if kind.name in missing]
+    write_text(page, _render({**content, "figures": shown, "left_out": left_out}))
     return Report(page, tuple(figures), tuple(tables))
 
 
@@ -83,14 +94,13 @@ def _write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def _write_figure(
-    folder: Path, kind: FigureKind, data: pd.DataFrame, frames: Frames
-) -> tuple[dict[str, Any], list[Path]]:
-    contents = {**figure_files(kind.plot(frames, data), kind.name), "csv": to_csv(data).encode()}
-    paths = _write_all(folder, {f"{kind.name}.{suffix}": content for suffix, content in contents.items()})
-    svg = inline_svg(contents["svg"], kind.name.replace("_", "-"), kind.title)
-    shown = {"name": kind.name, "title": kind.title, "svg": svg, "caption": kind.caption(data)}
-    return {**shown, "files": [path.name for path in paths]}, paths
+def _draw(frames: Frames, name: str, data: pd.DataFrame) -> tuple[dict[str, str], dict[str, bytes]]:
+    """What the page shows of a figure, and its files."""
+    kind = next(kind for kind in FIGURES if kind.name == name)
+    contents = {**figure_files(kind.plot(frames, data), name), "csv": to_csv(data).encode()}
+    svg = inline_svg(contents["svg"], name.replace("_", "-"), kind.title)
+    shown = {"name": name, "title": kind.title, "svg": svg, "caption": kind.caption(data)}
+    return shown, {f"{name}.{suffix}": content for suffix, content in contents.items()}
 
 
 def _remove_stale(folder: Path, written: set[Path]) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import f as fisher_f
-from scipy.stats import t as student_t
+from scipy.special import fdtri, stdtrit
 
 from orchestrator.views.sentences import name_some, quote
 
@@ -63,7 +62,7 @@ def _half_width(values: Sequence[float], pooled: Pooled) -> float:
     known = own if len(values) >= OWN_FROM or _spreads_further(own, pooled) else pooled
     if not values or known.df == 0:
         return math.inf
-    return float(student_t.ppf((1.0 + LEVEL) / 2.0, known.df)) * known.sd / math.sqrt(len(values))
+    return float(stdtrit(known.df, (1.0 + LEVEL) / 2.0)) * known.sd / math.sqrt(len(values))
 
 
 def _spreads_further(own: Pooled, pooled: Pooled) -> bool:
@@ -72,7 +71,7 @@ def _spreads_further(own: Pooled, pooled: Pooled) -> bool:
     if own.df == 0 or df == 0:
         return False
     others = (pooled.sd**2 * pooled.df - own.sd**2 * own.df) / df
-    return own.sd**2 > others * float(fisher_f.ppf(SPREADS_FURTHER_AT, own.df, df))
+    return own.sd**2 > others * float(fdtri(own.df, df, SPREADS_FURTHER_AT))
 
 
 def say_rule(rule: Mapping[str, Any], cells: pd.DataFrame, accs: Mapping[str, Sequence[float]]) -> list[str]:

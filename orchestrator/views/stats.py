@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from orchestrator.views.bootstrap import BootstrapInterval, crossed_bootstrap
 from orchestrator.views.curve_fits import (
@@ -141,4 +141,4 @@ def student_factor(n: int, level: float = 0.95) -> float | None:
     """
     if n < 1 or not 0.0 < level < 1.0:
         raise ValueError(f"n must be positive and level inside (0, 1), got {n} and {level}")
-    return None if n == 1 else float(student_t.ppf((1.0 + level) / 2.0, n - 1)) / math.sqrt(n)
+    return None if n == 1 else float(stdtrit(n - 1, (1.0 + level) / 2.0)) / math.sqrt(n)

@@ -7,7 +7,7 @@ same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from orchestrator.errors import ResultsError, UsageError
 from orchestrator.record import Attempt, EpochMetrics, State, SweepIndex, SweepMember, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.views.curves import CurveName, name_curves, value_text
+from orchestrator.views.forked import in_shares
 
 MODEL_FIELDS = ("depth", "attention", "embed_dim", "num_heads")
 """Fields of the model that every row has, whether they are axes or not."""
@@ -26,6 +27,9 @@ FROM_RECORD += ("num_test_images", "wall_time_s", "train_time_s", "peak_memory_m
 FROM_RECORD += ("micro_batch_size", "predicted_time_s", "predicted_memory_mib")
 FROM_PROVENANCE: tuple[str, ...] = ("code_fingerprint", "data_fingerprint", "host", "executor")
 FROM_PROVENANCE += ("git_commit", "git_dirty", "command")
+
+LEAST_SHARE = 1000
+"""Trials that another process must have to read before it is worth its start."""
 
 
 @dataclass
@@ -47,7 +51,8 @@ class TrialRows:
 
     def trials(self) -> list[dict[str, Any]]:
         """One row a trial, in the order of the index."""
-        rows = [self._trial(member, name) for member, name in zip(self.index.members, self.names, strict=True)]
+        named = list(zip(self.index.members, self.names, strict=True))
+        rows = self._read(lambda reader, share: [reader.trial(member, name) for member, name in share], named)
         _fill_from_cell_mates(rows)
         return rows
 
@@ -55,15 +60,35 @@ class TrialRows:
         """Every finished epoch, and before it the place of its trial in the index; an epoch that was trained again
         after a stop counts as it ended.
         """
-        places: list[int] = []
-        rows: list[EpochMetrics] = []
-        for place, member in enumerate(self.index.members):
-            latest = {row.epoch: row for row in self._metrics(self.results.trial(member.trial_id))}
-            rows += [latest[epoch] for epoch in sorted(latest)]
-            places += [place] * len(latest)
-        return places, rows
+        by_trial = self._read(lambda reader, share: [reader.epochs(member) for member in share], self.index.members)
+        places = [place for place, rows in enumerate(by_trial) for _ in rows]
+        return places, [row for rows in by_trial for row in rows]
 
-    def _trial(self, member: SweepMember, name: CurveName) -> dict[str, Any]:
+    def _read(self, read: Callable[[TrialReader, Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
+        """What is read for each of `items`, in order; what was noticed on the way is kept."""
+
+        def work(share: Sequence[Any]) -> tuple[list[Any], TrialReader]:
+            reader = TrialReader(self.results)
+            return read(reader, share), reader
+
+        found = []
+        for rows, reader in in_shares(work, items, least=LEAST_SHARE):
+            found += rows
+            self.test_sets.update(reader.test_sets)
+            self.notices += [notice for notice in reader.notices if notice not in self.notices]
+        return found
+
+
+@dataclass
+class TrialReader:
+    """Reads the files of trials, one by one."""
+
+    results: ResultsDir
+    notices: list[str] = field(default_factory=list)
+    test_sets: dict[str, str] = field(default_factory=dict)
+
+    def trial(self, member: SweepMember, name: CurveName) -> dict[str, Any]:
+        """The row of one trial."""
         folder = self.results.trial(member.trial_id)
         record = self._record(folder)
         content = record.trial if record else self._trial_file(folder)
@@ -81,6 +106,11 @@ class TrialRows:
             "protocol": content.get("protocol"),
             **(_finished(record) if record else self._unfinished(folder)),
         }
+
+    def epochs(self, member: SweepMember) -> list[EpochMetrics]:
+        """The finished epochs of one trial, ascending."""
+        latest = {row.epoch: row for row in self._metrics(self.results.trial(member.trial_id))}
+        return [latest[epoch] for epoch in sorted(latest)]
 
     def _unfinished(self, folder: TrialFolder) -> dict[str, Any]:
         attempts = folder.read_attempts()

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator import durable
 from orchestrator.errors import ResultsError, UsageError
+from orchestrator.views import forked
 from orchestrator.views.figures import FIGURES
 from orchestrator.views.report import Report, write_report
 from tests.views.answered_sweep import build_answered
@@ -176,6 +177,15 @@ def test_equal_records_give_equal_bytes_wherever_the_root_lies(complete: Report,
     assert contents(near) == contents(far)
     for report in (near, complete):
         assert str(report.path.parents[3]).encode() not in b"".join(contents(report).values())
+
+
+def test_drawing_in_several_processes_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_answered(tmp_path, {"depth": [4, 8]}, seeds=2, num_images=40, has_probes=False)
+    found = []
+    for number in (1, 2):
+        monkeypatch.setattr(forked, "num_useful_processes", lambda number=number: number)
+        found.append(contents(write_report(tmp_path, "depth_sweep")))
+    assert found[0] == found[1]
 
 
 def test_a_sweep_without_cells_is_a_page_and_only_a_given_time_is_printed(page: Page, tmp_path: Path) -> None:
