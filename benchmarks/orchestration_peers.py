@@ -71,26 +71,29 @@ def ray_tune(spec: Path, folder: Path) -> None:
 
 
 def optuna_joblib(spec: Path, folder: Path) -> None:
-    """Optuna's grid sampler, two joblib processes that share a SQLite study."""
+    """Optuna's grid sampler, two joblib processes that share a SQLite study; each has every second point, because two
+    samplers on one grid train some points twice.
+    """
     import joblib
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage, space = f"sqlite:///{folder}/optuna.db", {"number": list(range(len(trials_of(spec))))}
+    storage, numbers = f"sqlite:///{folder}/optuna.db", list(range(len(trials_of(spec))))
     optuna.create_study(storage=storage, study_name="peer")
     joblib.Parallel(n_jobs=NUM_SLOTS)(
-        joblib.delayed(_optimize)(storage, space, spec, folder, seed) for seed in range(NUM_SLOTS)
+        joblib.delayed(_optimize)(storage, numbers[slot::NUM_SLOTS], spec, folder) for slot in range(NUM_SLOTS)
     )
 
 
-def _optimize(storage: str, space: dict[str, list[int]], spec: Path, folder: Path, seed: int) -> None:
+def _optimize(storage: str, own: list[int], spec: Path, folder: Path) -> None:
     import optuna
 
     known = trials_of(spec)
-    study = optuna.load_study(storage=storage, study_name="peer", sampler=optuna.samplers.GridSampler(space, seed=seed))
+    sampler = optuna.samplers.GridSampler({"number": own})
+    study = optuna.load_study(storage=storage, study_name="peer", sampler=sampler)
 
     def objective(asked: Any) -> float:
-        return train_one(known[asked.suggest_categorical("number", space["number"])], folder)
+        return train_one(known[asked.suggest_categorical("number", range(len(known)))], folder)
 
     study.optimize(objective)  # until the grid is exhausted
 

@@ -35,9 +35,8 @@ def test_a_peer_trains_a_trial_as_orch_does(spec: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peer", [ORCH, *(peer for peer in PEERS if peer != "Optuna and joblib")])
+@pytest.mark.parametrize("peer", [ORCH, *PEERS])
 def test_every_peer_trains_every_trial(spec: Path, tmp_path: Path, peer: str) -> None:
-    """Not so Optuna: two processes of one grid may train a point twice and end before the last one (seen)."""
     found = measure(peer, spec, tmp_path / "folder")
     assert found.wall_s > found.by_slot_s > 0
 
