@@ -8,12 +8,13 @@ from typing import Any
 
 from orchestrator import cost
 from orchestrator.grid import Grid
-from orchestrator.grids.sweep_spec import SweepSpec
+from orchestrator.grids.sweep_spec import Resources, SweepSpec
 from orchestrator.grids.trial_resources import resources_of
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Cell, Trial
 from orchestrator.tuning.cell_search import chosen_values, survey_searches
+from orchestrator.tuning.device_memory import memory_warnings
 from orchestrator.tuning.evidence import known_so_far
 from orchestrator.tuning.forecast import TimesByDevice
 from orchestrator.tuning.search_plan import SearchPlan, earlier_cells, plan_search, search_warnings
@@ -84,17 +85,24 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     standings = {standing.trial.trial_id: standing for standing in survey(grid, results, spec.name)}
     times = TimesByDevice(results, {name: one.record for name, one in standings.items() if one.record is not None})
     earlier = earlier_cells(results, spec.name)
-    cells = []
+
+    def needs_of(trial: Trial) -> Resources:
+        return resources_of(trial, spec.resources, spec.resource_overrides)
+
+    cells: list[CellPlan] = []
+    due: list[Trial] = []
     for cell in grid.cells:
         known = [standings[trial.trial_id] for trial in cell.trials]
         search = searches.get(cell.cell_id)
         trial = search.cell.base if search is not None and not cell.trials else cell.trials[0]
-        resources = resources_of(trial, spec.resources, spec.resource_overrides)
+        resources = needs_of(trial)
         gpus, measured = resources.gpus * resources.workers, times.of(resources)
         plan = _plan_cell(cell, trial, known, len(cell.trials) or len(spec.seeds), measured, gpus)
         if search is not None:
             plan = replace(plan, search=plan_search(search, measured, gpus, earlier.get(cell.cell_id, 0)))
         cells.append(plan)
+        if plan.num_finished < plan.num_trials:
+            due.append(trial)
     plans = [cell.search for cell in cells if cell.search is not None]
     num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
     remaining_s = _sum_or_none([*(c.remaining_time_s for c in cells), *(p.remaining_time_s for p in plans)])
@@ -113,7 +121,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         gpu_hours=_sum_or_none([*(c.gpu_hours for c in cells), *(p.gpu_hours for p in plans)]),
         num_search_trials=sum(one.num_trials for one in plans),
         num_search_to_run=sum(one.num_to_run for one in plans),
-        warnings=(*grid.warnings, *search_warnings(searches, results, spec.name)),
+        warnings=(*grid.warnings, *memory_warnings(due, needs_of), *search_warnings(searches, results, spec.name)),
     )
 
 

@@ -6,6 +6,7 @@ trained first.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from orchestrator.record import State, SweepIndex
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.code_changes import find_changed, refusal
+from orchestrator.tuning.device_memory import memory_warnings
 from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.forecast import forecast
 from orchestrator.tuning.preflight import check_machine
@@ -26,6 +28,8 @@ from orchestrator.tuning.pruning import PruneRule
 from orchestrator.tuning.same_error import SameErrorWatch
 from orchestrator.tuning.stop_file import Stop, ask_to_stop, stop_on_signals
 from orchestrator.tuning.survey import Standing
+
+log = logging.getLogger("orchestrator")
 
 ExecutorName = Literal["ray_tune", "serial"]
 Executor = Callable[[Sequence[Trial], RunSettings], Iterator[Event | Notice]]
@@ -128,7 +132,7 @@ class Runner:
         self._open()
         settings = self._settings(standings)
         settings = replace(settings, prune=rules or {}, probe=settings.probe if is_probed else None)
-        check_machine(to_run, settings)
+        self._check_machine(to_run, settings)
         records = [standing.record for standing in standings if standing.record is not None]
         settings = replace(settings, predicted_s=forecast(to_run, records, settings))
         finished = {standing.trial.trial_id for standing in standings if standing.is_finished}
@@ -157,6 +161,13 @@ class Runner:
                 listener.event(event)
         if not_ready:
             raise NotReadyError(not_ready)
+
+    def _check_machine(self, to_run: Sequence[Trial], settings: RunSettings) -> None:
+        """Refuse what this machine cannot hold; say what its devices will probably not."""
+        check_machine(to_run, settings)
+        if self.options.address is None:
+            for warning in memory_warnings(to_run, settings.resources_of):
+                log.warning("warning: %s", warning)
 
     def _watch_errors(self, ended: TrialEnded, settings: RunSettings) -> None:
         why = None if self.options.keep_going else self.errors.see(ended)

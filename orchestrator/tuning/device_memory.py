@@ -1,0 +1,96 @@
+"""Trials about to run in; which of their cells will not fit the memory of this machine's devices out.
+
+The need is an estimate (`cost.memory_mib`), so nothing is refused. Devices elsewhere in a cluster are not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+
+from orchestrator import cost
+from orchestrator.grids.sweep_spec import Resources
+from orchestrator.trial import Trial
+from orchestrator.tuning.doctor_machine import memory_limit
+
+MAX_TOLD = 5
+GIB = 2**10
+"""In MiB."""
+
+
+def memory_warnings(trials: Iterable[Trial], resources_of: Callable[[Trial], Resources]) -> list[str]:
+    """A sentence for each cell that needs more memory than a device here has; of many, the first ones.
+
+    Args:
+        trials: those about to run; of one cell the first counts.
+    """
+    cells: dict[object, Trial] = {}
+    for trial in trials:
+        cells.setdefault((trial.model, trial.data, trial.train), trial)
+    told = list(_too_large(cells.values(), resources_of))
+    if len(told) > MAX_TOLD:
+        return [*told[:MAX_TOLD], f"{len(told) - MAX_TOLD} more cells will not fit; `orch plan` lists what each needs"]
+    return told
+
+
+def _too_large(trials: Iterable[Trial], resources_of: Callable[[Trial], Resources]) -> Iterator[str]:
+    here = cache(_memory_here)
+    for trial in trials:
+        resources = resources_of(trial)
+        held = here(resources.gpus)
+        if held is not None and cost.is_closed_form(trial) and need_mib(trial, resources) > held:
+            yield _sentence(trial, resources, held)
+
+
+def _memory_here(gpus: float) -> float | None:
+    if gpus == 0:
+        return ram_mib()
+    whole = gpu_memory_mib()
+    return None if whole is None else min(1.0, gpus) * whole
+
+
+def need_mib(trial: Trial, resources: Resources) -> float:
+    """Expected peak of one worker's device: all weights, and its share of a micro-batch."""
+    on_gpu = resources.gpus > 0
+    activations = cost.activation_mib(trial, on_gpu=on_gpu)
+    return cost.memory_mib(trial, on_gpu=on_gpu) - activations * (1.0 - 1.0 / resources.workers)
+
+
+def gpu_memory_mib() -> float | None:
+    """Of the GPU here that has least; None where the driver's `nvidia-smi` shows none."""
+    words = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        shown = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
+        return min(float(line) for line in shown.split())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def ram_mib() -> float:
+    """Of this machine, or of its container where that has less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(total, memory_limit() or total) / 2**20
+
+
+def _sentence(trial: Trial, resources: Resources, held: float) -> str:
+    need = need_mib(trial, resources)
+    device = "a GPU here" if resources.gpus >= 1 else "its share of a GPU here" if resources.gpus else "this machine"
+    cell = trial.label.removesuffix(f"-s{trial.seed}")
+    start = f"{cell} will not fit: it needs about {need / GIB:.1f} GiB and {device} has {held / GIB:.1f} GiB"
+    size = _fitting(trial, resources, held)
+    if size is None:
+        return f"{start}; take a smaller model or a larger device"
+    return f"{start}; train.micro_batch_size {size} would (see resources.oom), or more resources.workers"
+
+
+def _fitting(trial: Trial, resources: Resources, held: float) -> int | None:
+    """The largest halved micro-batch that fits; None where one image does not."""
+    size = (trial.train.micro_batch_size or trial.train.batch_size) // 2
+    while size >= 1:
+        if need_mib(replace(trial, train=replace(trial.train, micro_batch_size=size)), resources) <= held:
+            return size
+        size //= 2
+    return None
