@@ -10,7 +10,7 @@ import contextlib
 import platform
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from orchestrator.tuning.ray_environment import ray
 SAME_VERSIONS = ("python", "torch", "timm", "ray")
 SECONDS_TO_ANSWER = 600
 """A node may have to read a whole dataset to fingerprint it."""
+SECONDS_BETWEEN_LOOKS = 1.0
 PROBES = ".preflight"
 
 
@@ -72,6 +73,8 @@ class Preflight:
     settings: RunSettings
     seen: set[tuple[str, str]] = field(default_factory=set)
     """Node and dataset key."""
+    lost: Callable[[], str | None] = lambda: None
+    """What is gone of Ray itself, in a sentence; asked while a node is waited for."""
 
     def check(self, trials: Sequence[Trial], nodes: Iterable[Mapping[str, Any]]) -> None:
         """Refuse nodes that differ, all at once.
@@ -121,7 +124,7 @@ class Preflight:
     ) -> str | None:
         where = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         try:
-            report: NodeReport = ray.get(task, timeout=SECONDS_TO_ANSWER)
+            report = self._answer(task)
         except ray.exceptions.GetTimeoutError:
             late = f"{where} did not answer within {SECONDS_TO_ANSWER} s"
             return f"{late}; remove it from the cluster, or look at its logs"
@@ -133,6 +136,24 @@ class Preflight:
             or self._root_problem(report, where, answer, word)
             or self._data_problem(report, where, datasets)
         )
+
+    def _answer(self, task: Any) -> NodeReport:
+        """What a node says; a driver that has lost Ray does not wait for it.
+
+        Raises:
+            ClusterError: Ray is gone.
+        """
+        ends = time.monotonic() + SECONDS_TO_ANSWER
+        while True:
+            try:
+                report: NodeReport = ray.get(task, timeout=SECONDS_BETWEEN_LOOKS)
+            except ray.exceptions.GetTimeoutError:
+                if (lost := self.lost()) is not None:
+                    raise ClusterError(f"{lost}; everything saved stays, go on with: {self.settings.again}") from None
+                if time.monotonic() > ends:
+                    raise
+            else:
+                return report
 
     def _code_problem(self, report: NodeReport, where: str) -> str | None:
         own = provenance.versions()

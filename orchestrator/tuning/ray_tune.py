@@ -125,8 +125,9 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | 
         cpus = min((settings.resources_of(trial).cpus for trial in trials), default=1.0)
         nodes = Nodes(lambda text: events.put(Notice(text)), cpus=cpus)
         samples = list({dataset_key(trial): trial for trial in trials}.values())
-        preflight = Preflight(settings, connection.looked_at) if settings.address is not None else None
-        if preflight is not None:
+        preflight = None
+        if settings.address is not None:
+            preflight = Preflight(settings, connection.looked_at, lambda: connection.watch.lost)
             preflight.check(samples, ray.nodes())
         with watching(nodes, preflight, samples):
             ordered = kept_in_time(trials, num_places(trials, settings, ray.nodes()))

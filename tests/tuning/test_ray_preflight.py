@@ -55,6 +55,24 @@ def test_a_node_like_this_one_is_taken(monkeypatch: pytest.MonkeyPatch, results:
     assert problem(monkeypatch, results, tiny_trial) is None
 
 
+def test_a_driver_that_lost_ray_waits_for_no_node(
+    monkeypatch: pytest.MonkeyPatch, results: ResultsDir, tiny_trial: Trial
+) -> None:
+    def silent(task: Any, timeout: float) -> None:
+        raise ray_preflight.ray.exceptions.GetTimeoutError("no answer")
+
+    settings = replace(settings_for(results, [tiny_trial], "ray_tune"), again="orch run spec.yaml")
+    lost = iter([None, None, "the raylet of this node is gone"])
+    monkeypatch.setattr(ray_preflight, "_on_node", lambda node_id: Task(lambda report, answer: report))
+    monkeypatch.setattr(ray_preflight.ray, "get", silent)
+    with pytest.raises(ClusterError, match=r"raylet of this node is gone.* go on with: orch run spec\.yaml"):
+        Preflight(settings, lost=lambda: next(lost)).check([tiny_trial], [NODE])
+    assert list(results.root.glob(".preflight/*")) == []
+    monkeypatch.setattr(ray_preflight, "SECONDS_TO_ANSWER", 0)
+    with pytest.raises(ClusterError, match="did not answer within 0 s"):
+        Preflight(settings).check([tiny_trial], [NODE])
+
+
 def other_library(report: NodeReport, answer: Path) -> NodeReport:
     return replace(report, versions={**report.versions, "torch": "1.0"})
 
