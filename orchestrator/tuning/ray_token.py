@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import ClusterError
@@ -105,13 +107,29 @@ def refuses(address: str) -> bool:
         ClusterError: what listens there is no Ray cluster.
     """
     try:
-        client = GcsClient(address=address)
-        client.internal_kv_keys(b"", namespace=None, timeout=SECONDS_TO_ANSWER)
+        with _native_words_unsaid():
+            client = GcsClient(address=address)
+            client.internal_kv_keys(b"", namespace=None, timeout=SECONDS_TO_ANSWER)
     except Exception as error:
         if is_refusal(error):
             return True
         raise ClusterError(f"no Ray cluster of this version answers at {address}: {error}") from error
     return False
+
+
+@contextlib.contextmanager
+def _native_words_unsaid() -> Iterator[None]:
+    """Ray's native code warns on the terminal of a refusal, which is the answer that is hoped for here."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def is_refusal(error: Exception) -> bool:
