@@ -16,9 +16,7 @@ from orchestrator.views import captions, figure_data, probe_captions, probe_figu
 from orchestrator.views.frames import Frames
 from orchestrator.views.plots import (
     plot_accuracy_curves,
-    plot_accuracy_vs_depth,
-    plot_accuracy_vs_flops,
-    plot_accuracy_vs_params,
+    plot_accuracy_vs_cost,
 )
 from orchestrator.views.plots_deltas import delta_caption, delta_data, plot_deltas
 from orchestrator.views.plots_epochs import plot_learning_curves
@@ -35,7 +33,7 @@ class FigureKind:
     title: str
     data: Callable[[Frames], pd.DataFrame]
     """Exactly the numbers drawn."""
-    plot: Callable[[Frames, pd.DataFrame], Figure]
+    plot: Callable[[pd.DataFrame], Figure]
     caption: Callable[[pd.DataFrame], str]
     reason: Callable[[Frames], str]
     """Why it is left out, in a sentence; asked only where `is_drawn` is false."""
@@ -101,7 +99,7 @@ def _by_block(name: str, title: str, kind: str, panels: tuple[Panel, ...], missi
         name,
         title,
         lambda frames: probe_figure_data.block_curve_data(frames.probed, metrics),
-        lambda _, data: plot_block_curves(data, panels),
+        partial(plot_block_curves, panels=panels),
         partial(probe_captions.block_caption, kind),
         partial(_no_value, missing),
     )
@@ -112,7 +110,7 @@ def _heat_map(map_kind: str) -> FigureKind:
         f"similarity_heat_map_{map_kind}",
         f"Similarity of every two blocks: {MAP_KINDS[map_kind]}",
         lambda frames: probe_figure_data.heat_map_data(frames.probed, map_kind),
-        lambda _, data: plot_heat_maps(data),
+        plot_heat_maps,
         partial(probe_captions.heat_map_caption, map_kind),
         partial(_no_value, "no attention here gave its maps to the probes."),
     )
@@ -123,7 +121,7 @@ def _equal_size(name: str, count: str, what: str) -> FigureKind:
         name,
         f"Accuracy against depth at equal {what}",
         lambda frames: size_figure_data.equal_size_data(frames.cells, count),
-        lambda _, data: plot_accuracy_curves(data),
+        plot_accuracy_curves,
         lambda data: captions.equal_size_caption(data, what),
         partial(_no_equals, what),
     )
@@ -167,7 +165,7 @@ FIGURES = (
         "accuracy_vs_depth",
         "Accuracy against depth",
         lambda frames: figure_data.accuracy_vs_depth_data(frames.cells, frames.table),
-        lambda frames, _: plot_accuracy_vs_depth(frames.cells, frames.table),
+        plot_accuracy_curves,
         captions.accuracy_caption,
         _unfinished,
         lambda data: bool((data["kind"] != "published").any()),
@@ -176,7 +174,7 @@ FIGURES = (
         "deltas_vs_depth",
         "Differences against depth",
         lambda frames: delta_data(frames.answers),
-        lambda _, data: plot_deltas(data),
+        plot_deltas,
         delta_caption,
         _no_pairs,
         needs_answers=True,
@@ -185,7 +183,7 @@ FIGURES = (
         "similar_blocks_vs_depth",
         "Similar blocks against depth",
         lambda frames: probe_figure_data.similar_blocks_data(frames.probed, "depth"),
-        lambda _, data: plot_similar_blocks(data),
+        plot_similar_blocks,
         probe_captions.similar_caption,
         _unprobed,
     ),
@@ -202,7 +200,7 @@ FIGURES = (
         "feature_similarity",
         "Similarity of every two blocks: their features",
         lambda frames: probe_figure_data.feature_map_data(frames.probed),
-        lambda _, data: plot_heat_maps(data, "Mean linear CKA"),
+        partial(plot_heat_maps, measure="Mean linear CKA"),
         probe_captions.feature_map_caption,
         partial(_no_value, "no trial here has features of several blocks."),
     ),
@@ -210,7 +208,7 @@ FIGURES = (
         "accuracy_vs_embed_dim",
         "Accuracy against embedding dimension",
         lambda frames: size_figure_data.accuracy_vs_embed_dim_data(frames.cells),
-        lambda _, data: plot_accuracy_curves(data),
+        plot_accuracy_curves,
         captions.width_caption,
         _no_width,
     ),
@@ -218,7 +216,7 @@ FIGURES = (
         "similar_blocks_vs_embed_dim",
         "Similar blocks against embedding dimension",
         lambda frames: probe_figure_data.similar_blocks_data(frames.probed_by_width, "embed_dim"),
-        lambda _, data: plot_similar_blocks(data),
+        plot_similar_blocks,
         probe_captions.similar_caption,
         _no_width,
     ),
@@ -236,7 +234,7 @@ FIGURES = (
         "accuracy_vs_params",
         "Accuracy against parameters",
         lambda frames: figure_data.accuracy_vs_params_data(frames.cells),
-        lambda frames, _: plot_accuracy_vs_params(frames.cells),
+        partial(plot_accuracy_vs_cost, count="num_params"),
         captions.params_caption,
         _unfinished,
     ),
@@ -244,7 +242,7 @@ FIGURES = (
         "accuracy_vs_flops",
         "Accuracy against FLOPs",
         lambda frames: figure_data.accuracy_vs_flops_data(frames.cells),
-        lambda frames, _: plot_accuracy_vs_flops(frames.cells),
+        partial(plot_accuracy_vs_cost, count="flops"),
         captions.flops_caption,
         _unfinished,
     ),
@@ -254,7 +252,7 @@ FIGURES = (
         "learning_curves",
         "Learning curves",
         lambda frames: figure_data.learning_curve_data(frames.epochs),
-        lambda frames, _: plot_learning_curves(frames.epochs),
+        plot_learning_curves,
         captions.learning_caption,
         lambda _: "no epoch has finished yet.",
     ),

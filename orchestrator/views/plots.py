@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from orchestrator.views.figure_data import accuracy_vs_depth_data, accuracy_vs_flops_data, accuracy_vs_params_data
 from orchestrator.views.plots_axes import (
     LEGEND_ROW_IN,
     accuracy_limits,
@@ -44,18 +43,16 @@ Styles = Mapping[str, CurveStyle]
 COST_TITLES: Mapping[str, str] = {"num_params": "Parameters", "flops": "FLOPs an image, forward"}
 
 
-def plot_accuracy_vs_depth(cells: pd.DataFrame, table: pd.DataFrame) -> Figure:
+def plot_accuracy_curves(data: pd.DataFrame) -> Figure:
     """Test accuracy against depth: a curve's means with 95 % intervals, its seeds as dots beside them, and where
     depth is the horizontal axis the published ImageNet-1k curves in a panel of their own.
 
     Without a depth axis the first numeric axis is horizontal. Diverged trials are crosses on the floor of the panel:
     they have no accuracy.
+
+    Args:
+        data: `accuracy_vs_depth_data`, or any frame with its columns and `attrs`.
     """
-    return plot_accuracy_curves(accuracy_vs_depth_data(cells, table))
-
-
-def plot_accuracy_curves(data: pd.DataFrame) -> Figure:
-    """Any frame with the columns and `attrs` of `accuracy_vs_depth_data`, drawn as that one is."""
     x, ours = data.attrs["x"], data[data["kind"] != "published"]
     published = data[data["kind"] == "published"]
     styles = style_curves(data.attrs["parts"])
@@ -74,21 +71,16 @@ def plot_accuracy_curves(data: pd.DataFrame) -> Figure:
         return settle(figure)
 
 
-def plot_accuracy_vs_params(cells: pd.DataFrame) -> Figure:
-    """Mean test accuracy with 95 % intervals against the number of parameters; small numbers are depths, left out
-    where there is no room.
+def plot_accuracy_vs_cost(data: pd.DataFrame, count: str) -> Figure:
+    """Mean test accuracy with 95 % intervals against the number of parameters or the FLOPs of one image; small numbers
+    are depths, left out where there is no room.
 
     Curves are moved sideways by a few points, so that cells of equal size stand side by side.
+
+    Args:
+        data: `accuracy_vs_params_data` or `accuracy_vs_flops_data`.
+        count: `num_params` or `flops`.
     """
-    return _plot_cost(accuracy_vs_params_data(cells), "num_params")
-
-
-def plot_accuracy_vs_flops(cells: pd.DataFrame) -> Figure:
-    """The same against the FLOPs of one image, forward."""
-    return _plot_cost(accuracy_vs_flops_data(cells), "flops")
-
-
-def _plot_cost(data: pd.DataFrame, count: str) -> Figure:
     styles = style_curves(data.attrs["parts"])
     titles = list(dict.fromkeys(style.panel for style in styles.values())) or [ONLY_PANEL]
     with house_style():

@@ -1,4 +1,4 @@
-"""Epochs in, the figure of learning curves out: a column a curve, a row a metric, a colour a depth."""
+"""Rows of epochs in, the figure of learning curves out: a column a curve, a row a metric, a colour a depth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.record import State
-from orchestrator.views.figure_data import learning_curve_data
 from orchestrator.views.plots_axes import axis_title, say_empty, short_value
 from orchestrator.views.plots_style import FULL_WIDTH_IN, MUTED, house_style, settle, shorten
 
@@ -30,14 +29,16 @@ MAX_NAMED = 8
 """Of more values of the colour axis, this many are named, evenly spaced."""
 
 
-def plot_learning_curves(epochs: pd.DataFrame) -> Figure:
+def plot_learning_curves(data: pd.DataFrame) -> Figure:
     """Loss on train and validation, and validation accuracy, by epoch: thin lines are trials, thick ones means over
     the COMPLETE trials of a cell.
 
     Trials that diverged are dotted and end in a cross; vertical limits follow the other trials. A metric that nobody
     measured has no row.
+
+    Args:
+        data: `learning_curve_data`.
     """
-    data = learning_curve_data(epochs)
     curves = list(dict.fromkeys(data["curve"])) or [""]
     metrics = [name for name in METRICS if data[name].notna().any()] or ["train_loss"]
     colors = _ramp(data[data.attrs["x"]])

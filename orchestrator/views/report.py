@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def write_report(
     folder = opened.sweep(sweep)
     missing: dict[str, dict[str, str]] = {}
     drawing = {}
-    with forked(partial(_draw, frames)) as draw:  # meanwhile this process finds answers and makes tables
+    with forked(_draw) as draw:  # meanwhile this process finds answers and makes tables
         for kind, found in find_figures(frames):
             if isinstance(found, str):
                 missing[kind.name] = {"title": kind.title, "reason": found}
@@ -94,10 +93,10 @@ def _write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def _draw(frames: Frames, name: str, data: pd.DataFrame) -> tuple[dict[str, str], dict[str, bytes]]:
+def _draw(name: str, data: pd.DataFrame) -> tuple[dict[str, str], dict[str, bytes]]:
     """What the page shows of a figure, and its files."""
     kind = next(kind for kind in FIGURES if kind.name == name)
-    contents = {**figure_files(kind.plot(frames, data), name), "csv": to_csv(data).encode()}
+    contents = {**figure_files(kind.plot(data), name), "csv": to_csv(data).encode()}
     svg = inline_svg(contents["svg"], name.replace("_", "-"), kind.title)
     shown = {"name": name, "title": kind.title, "svg": svg, "caption": kind.caption(data)}
     return shown, {f"{name}.{suffix}": content for suffix, content in contents.items()}

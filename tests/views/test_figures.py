@@ -70,7 +70,7 @@ def test_nothing_covers_anything_and_axes_are_named(frames: Frames, by_width: Fr
         for kind, data in found[0]:
             if source is by_width and kind.name not in NO_EQUALS | BY_WIDTH:
                 continue
-            figure = kind.plot(source, data)
+            figure = kind.plot(data)
             assert isinstance(figure, Figure)
             assert boxes_overlap(with_agg(figure)) == [], kind.name
             labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes]

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.views.figure_data import accuracy_vs_depth_data, accuracy_vs_params_data
-from orchestrator.views.plots import plot_accuracy_vs_depth, plot_accuracy_vs_params
+from orchestrator.views.plots import plot_accuracy_curves, plot_accuracy_vs_cost
 from orchestrator.views.table import summarize_cells
 from tests.views.sweep_builder import make_table
 
@@ -38,7 +38,7 @@ def sweep(
 
 
 def accuracy(table: pd.DataFrame) -> Figure:
-    return plot_accuracy_vs_depth(summarize_cells(table), table)
+    return plot_accuracy_curves(accuracy_vs_depth_data(summarize_cells(table), table))
 
 
 def drawn(panel: Axes, marker: str) -> list[float]:
@@ -111,7 +111,7 @@ def test_a_diverged_cell_is_a_cross_on_the_floor() -> None:
 def test_parameters_are_drawn_as_the_data_says() -> None:
     table = sweep()
     cells = summarize_cells(table)
-    panel = plot_accuracy_vs_params(cells).axes[0]
+    panel = plot_accuracy_vs_cost(accuracy_vs_params_data(cells), "num_params").axes[0]
     data = accuracy_vs_params_data(cells)
     line = next(line for line in panel.lines if line.get_marker() == "s")
     expected = data[data["curve"] == "reattention"]
@@ -136,7 +136,10 @@ CASES: dict[str, dict[str, Any]] = {
 def test_nothing_covers_anything_and_nothing_leaves_the_page(case: dict[str, Any]) -> None:
     table = sweep(**case)
     cells = summarize_cells(table)
-    for figure in (plot_accuracy_vs_depth(cells, table), plot_accuracy_vs_params(cells)):
+    for figure in (
+        plot_accuracy_curves(accuracy_vs_depth_data(cells, table)),
+        plot_accuracy_vs_cost(accuracy_vs_params_data(cells), "num_params"),
+    ):
         assert boxes_overlap(with_agg(figure)) == []
 
 
@@ -145,7 +148,7 @@ def test_an_empty_sweep_says_that_nothing_finished() -> None:
     table["state"], table["test_acc"] = "WAITING", np.nan
     figure = accuracy(table)
     assert [text.get_text() for text in figure.axes[0].texts] == ["no finished trial yet"]
-    empty = plot_accuracy_vs_params(summarize_cells(table))
+    empty = plot_accuracy_vs_cost(accuracy_vs_params_data(summarize_cells(table)), "num_params")
     assert [text.get_text() for text in empty.axes[0].texts] == ["no finished trial yet"]
 
 

@@ -23,7 +23,7 @@ def sweep(tmp_path: Path) -> SweepBuilder:
 
 
 def test_a_column_is_a_curve_and_a_row_a_metric(sweep: SweepBuilder) -> None:
-    figure = plot_learning_curves(read_epochs(sweep.results, "depth_sweep"))
+    figure = plot_learning_curves(learning_curve_data(read_epochs(sweep.results, "depth_sweep")))
     assert [panel.get_title("left") for panel in figure.axes] == ["self", "", "", "reattention", "", ""]
     labels = [panel.get_ylabel() for panel in figure.axes[:3]]
     assert labels == ["Train loss (nats)", "Val. loss (nats)", "Val. accuracy (%)"]
@@ -33,7 +33,7 @@ def test_a_column_is_a_curve_and_a_row_a_metric(sweep: SweepBuilder) -> None:
 def test_lines_are_the_numbers_of_the_data(sweep: SweepBuilder) -> None:
     epochs = read_epochs(sweep.results, "depth_sweep")
     data = learning_curve_data(epochs)
-    panel = plot_learning_curves(epochs).axes[2]
+    panel = plot_learning_curves(learning_curve_data(epochs)).axes[2]
     ours = data[data["curve"] == "self"]
     expected = {
         tuple(rows["val_acc_percent"])
@@ -44,7 +44,7 @@ def test_lines_are_the_numbers_of_the_data(sweep: SweepBuilder) -> None:
 
 
 def test_a_deeper_cell_is_darker(sweep: SweepBuilder) -> None:
-    legend = plot_learning_curves(read_epochs(sweep.results, "depth_sweep")).legends[0]
+    legend = plot_learning_curves(learning_curve_data(read_epochs(sweep.results, "depth_sweep"))).legends[0]
     handles = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)}
     colors = [handles[depth].get_color() for depth in ("12", "24")]  # type: ignore[union-attr]
     assert sum(int(colors[0][n : n + 2], 16) for n in (1, 3, 5)) > sum(int(colors[1][n : n + 2], 16) for n in (1, 3, 5))
@@ -55,7 +55,7 @@ def test_a_diverged_trial_ends_in_a_cross_and_sets_no_limits(tmp_path: Path, swe
     lost = build_sweep(tmp_path, {"depth": [12, 48], "attention": ["self"]}, seeds=2, name="lost")
     lost.train(lost.trials[2], [-30.0])  # a validation loss of 31.2
     lost.finish(lost.trials[2], diverged(lost.trials[2]))
-    figure = plot_learning_curves(read_epochs(tmp_path, "lost"))
+    figure = plot_learning_curves(learning_curve_data(read_epochs(tmp_path, "lost")))
     loss = figure.axes[1]
     assert [line.get_marker() for line in loss.lines].count("x") == 1
     assert loss.get_ylim()[1] < 2.0
@@ -64,11 +64,11 @@ def test_a_diverged_trial_ends_in_a_cross_and_sets_no_limits(tmp_path: Path, swe
 def test_a_metric_that_nobody_measured_has_no_row(tmp_path: Path) -> None:
     sweep = build_sweep(tmp_path, {"depth": [12]}, seeds=1)
     sweep.train(sweep.trials[0], [None, None])
-    figure = plot_learning_curves(read_epochs(tmp_path, "depth_sweep"))
+    figure = plot_learning_curves(learning_curve_data(read_epochs(tmp_path, "depth_sweep")))
     assert [panel.get_ylabel() for panel in figure.axes] == ["Train loss (nats)"]
 
 
 def test_no_epochs_are_said_to_be_none(tmp_path: Path) -> None:
     build_sweep(tmp_path, {"depth": [12]})
-    figure = plot_learning_curves(read_epochs(tmp_path, "depth_sweep"))
+    figure = plot_learning_curves(learning_curve_data(read_epochs(tmp_path, "depth_sweep")))
     assert [text.get_text() for text in figure.axes[0].texts] == ["no finished epoch yet"]
