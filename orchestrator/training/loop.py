@@ -142,6 +142,7 @@ class Trainer:
             share_batches(model, self.share)
             self.own_draws = (self.shards.rank,) if draws_alone(model, trial.model) else ()
         self.model = model.to(self.device)
+        self.parameters = list(self.model.parameters())  # finding them takes as long as clipping their gradients
         self.forward = _compiled(self.model) if settings.compile else self.model
         recipe = trial.train
         self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
@@ -264,7 +265,7 @@ class Trainer:
                 total += cross_entropy.detach().double() * part.num_own
         self.shards.add_up_gradients(self.model)
         if recipe.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_grad)
+            nn.utils.clip_grad_norm_(self.parameters, recipe.clip_grad)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
