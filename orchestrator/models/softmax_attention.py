@@ -195,8 +195,8 @@ def split_heads(qkv_BNE: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor
 def attend_few(qkv_BNE: Tensor, num_heads: int) -> Tensor:
     """softmax(QK'/sqrt(K)) V from the joint projection [B,N,3*H*K], as [B,N,H*K].
 
-    Every factor is copied into one piece first, and maps are kept with queries along the last axis, where a softmax over
-    keys works on many queries at once. With few tokens that takes two thirds of the fused kernel's time, both ways.
+    Every factor is copied into one piece first, and maps are kept with queries along the last axis, where a softmax
+    over keys works on many queries at once. With few tokens that takes two thirds of the fused kernel's time.
     """
     batch, num_tokens, channels = qkv_BNE.shape
     head_dim = channels // (3 * num_heads)

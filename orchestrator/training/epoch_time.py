@@ -53,7 +53,9 @@ def _time_steps(trainer: Trainer, budget_s: float) -> list[float]:
     began = last = time.monotonic()
     epoch = 1
     while True:
-        for step, (images, labels) in enumerate(train_batches(trainer.data, trainer.trial, epoch)):
+        for step, (images, labels) in enumerate(
+            train_batches(trainer.data, trainer.trial, epoch, device=trainer.device)
+        ):
             float(trainer.train_step(images, labels, epoch, step))  # waits for a GPU
             now = time.monotonic()
             times.append(now - last)

@@ -23,7 +23,7 @@ from orchestrator.models.batch_share import BatchShare, draws_alone, share_batch
 from orchestrator.models.vit import VisionTransformer
 from orchestrator.record import EpochMetrics
 from orchestrator.seeding import stream_seed
-from orchestrator.training.augment import steps_per_epoch, train_batches
+from orchestrator.training.augment import resident, steps_per_epoch, train_batches
 from orchestrator.training.batch_parts import batch_parts
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
 from orchestrator.training.data import Split, load_data
@@ -132,7 +132,7 @@ class Trainer:
             torch.use_deterministic_algorithms(True)
             # Filling fresh memory with NaN finds bugs and costs time.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.data = load_data(trial.data, trial.model.img_size)
+        self.data = resident(load_data(trial.data, trial.model.img_size), trial, self.device)
         model = build_model(trial)
         check_model(model, trial)
         self.shards = settings.shards
@@ -199,7 +199,7 @@ class Trainer:
         self.model.train()
         batches = train_batches(
             self.data, self.trial, epoch, start_step=start.step, num_workers=self.settings.num_loader_workers,
-            positions=self.batch.positions,
+            positions=self.batch.positions, device=self.device,
         )  # fmt: skip
         for step, (images, labels) in enumerate(batches, start=start.step):
             if self.shards.decides(self.should_stop()):
@@ -249,8 +249,6 @@ class Trainer:
         """One optimizer step; returns the cross-entropy summed over the batch's images, in float64."""
         seed, recipe = self.trial.seed, self.trial.train
         self.scheduler.step_update((epoch - 1) * self.num_steps + step)
-        images = images.to(self.device, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
         if self.mixup is not None:
             with seeded_globals(stream_seed(seed, "mixup", epoch, step)):
                 images, labels = self.mixup(images, labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from timm.data.mixup import Mixup
 from timm.optim._optim_factory import create_optimizer_v2
 from timm.scheduler.scheduler import Scheduler
@@ -21,7 +23,7 @@ def build_optimizer(model: VisionTransformer, recipe: TrainConfig, config: Model
     Args:
         config: with a `residual_scale`, the blocks' parameters get a learning rate and an eps of their own.
     """
-    options = {"fused": True} if recipe.optimizer == "adamw" else {}
+    options: dict[str, Any] = {"fused": True} if recipe.optimizer == "adamw" else {}
     optimizer = create_optimizer_v2(
         model, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum, **options
     )
