@@ -9,6 +9,7 @@ import torch
 from orchestrator.training import moving
 from orchestrator.training.augment import eval_batches, resident, train_batches
 from orchestrator.training.data import load_data
+from orchestrator.training.images import Split
 from orchestrator.training.moving import moved_ahead, pixels_of, splits_on, to_device
 from tests.training.pictures import DIGITS, make_trial
 
@@ -18,9 +19,10 @@ CPU, META = torch.device("cpu"), torch.device("meta")
 NUM_BYTES = 1797 * 64
 
 
-def sizes() -> dict[str, Any]:
+def all_splits() -> dict[str, Split]:
     data = load_data(DIGITS, 8)
-    return {"train": data.train, "val": data.val, "test": data.test}
+    named = {"train": data.train, "val": data.val, "test": data.test}
+    return {name: split for name, split in named.items() if split is not None}
 
 
 def test_a_cpu_keeps_what_it_has() -> None:
@@ -34,14 +36,14 @@ def test_a_cpu_keeps_what_it_has() -> None:
 
 
 def test_pixels_move_where_they_fit_and_labels_stay() -> None:
-    splits = {name: split for name, split in sizes().items() if split is not None}
+    splits = all_splits()
     moved = splits_on(splits, META, free_bytes=4 * NUM_BYTES)
     assert {pixels_of(split).device.type for split in moved.values()} == {"meta"}
     assert all((moved[name].labels == split.labels).all() for name, split in splits.items())
 
 
 def test_pixels_that_do_not_fit_stay_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
-    splits = {name: split for name, split in sizes().items() if split is not None}
+    splits = all_splits()
     with caplog.at_level(logging.WARNING, logger=moving.__name__):
         kept = splits_on(splits, META, free_bytes=4 * NUM_BYTES - 1)
     assert {pixels_of(split).device.type for split in kept.values()} == {"cpu"}
@@ -62,10 +64,9 @@ def test_images_move_that_batches_are_made_of_there(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (2**30, 2**30))
     data = resident(load_data(DIGITS, 8), make_trial(img_size=img_size, **recipe), META)
-    splits = {"train": data.train, "val": data.val, "test": data.test}
-    assert {name for name, split in splits.items() if split and pixels_of(split).device.type == "meta"} == (
-        moves & {name for name, split in splits.items() if split}
-    )
+    named = {"train": data.train, "val": data.val, "test": data.test}
+    found = {name for name, split in named.items() if split is not None and pixels_of(split).device.type == "meta"}
+    assert found == moves & all_splits().keys()
 
 
 @pytest.mark.gpu
