@@ -26,6 +26,7 @@ from orchestrator.seeding import stream_seed
 from orchestrator.training.augment import resident, steps_per_epoch, train_batches
 from orchestrator.training.batch_parts import batch_parts
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
+from orchestrator.training.compiling import compile_blocks
 from orchestrator.training.data import Split, load_data
 from orchestrator.training.evaluate import evaluate
 from orchestrator.training.objective import Objective
@@ -143,7 +144,8 @@ class Trainer:
             self.own_draws = (self.shards.rank,) if draws_alone(model, trial.model) else ()
         self.model = model.to(self.device)
         self.parameters = list(self.model.parameters())  # finding them takes as long as clipping their gradients
-        self.forward = _compiled(self.model) if settings.compile else self.model
+        if settings.compile:
+            compile_blocks(self.model)
         recipe = trial.train
         self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
         self.optimizer = build_optimizer(self.model, recipe, trial.model)
@@ -153,7 +155,7 @@ class Trainer:
         self.mixup = build_mixup(recipe, trial.data.num_classes, batch_size)
         is_mixed = self.mixup is not None
         self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, is_mixed=is_mixed)
-        self.objective = Objective(self.forward, trial, is_mixed=is_mixed)
+        self.objective = Objective(self.model, trial, is_mixed=is_mixed)
         self.progress = Progress(
             epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
             code_fingerprint=settings.code_fingerprint,
@@ -286,11 +288,6 @@ class Trainer:
         if self.checkpoints is not None:
             self.checkpoints.save(progress, self.model, self.optimizer, self._average_module())
         self.last_checkpoint = time.monotonic()
-
-
-def _compiled(model: nn.Module) -> nn.Module:
-    torch._dynamo.reset()  # else a reused worker reaches dynamo's limit of recompilations after a few trials
-    return torch.compile(model)  # type: ignore[return-value]
 
 
 def _check_finite(loss_sum: Tensor, epoch: int, step: int) -> None:
