@@ -18,6 +18,7 @@ from orchestrator.record import EpochMetrics
 from orchestrator.training import compiling
 from orchestrator.training.compiling import compile_blocks
 from orchestrator.training.loop import Settings, train
+from orchestrator.training.skip_blocks import skip_acc_drops
 from orchestrator.trial import Trial
 from tests.models.trials import make_trial
 
@@ -123,6 +124,14 @@ def test_what_is_observed_is_not_compiled(counter: CompileCounterWithBackend) ->
     assert counter.frame_count == 0
     assert [(idx, name) for idx, name, _ in found] == [(idx, name) for idx, name, _ in expected]
     assert all(torch.equal(one[2], other[2]) for one, other in zip(found, expected, strict=True))
+
+
+def test_blocks_are_skipped_without_compiling(counter: CompileCounterWithBackend) -> None:
+    plain, compiled = (model.eval() for model in models(depth=2))
+    batches = [(images(), torch.zeros(4, dtype=torch.int64))]
+    (found, _), (expected, _) = (skip_acc_drops(model, batches, torch.device("cpu")) for model in (compiled, plain))
+    assert (found == expected).all()
+    assert counter.frame_count == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from orchestrator.training import moving
 from orchestrator.training.augment import eval_batches, resident, train_batches
 from orchestrator.training.data import load_data
 from orchestrator.training.images import Split
+from orchestrator.training.loop import Settings, train
 from orchestrator.training.moving import moved_ahead, pixels_of, splits_on, to_device
+from orchestrator.trial import Trial
 from tests.training.pictures import DIGITS, make_trial
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -96,3 +99,21 @@ def test_a_dataset_on_a_gpu_gives_the_batches_of_the_host() -> None:
     ):
         torch.testing.assert_close(images.cpu(), expected)
         assert torch.equal(labels.cpu(), expected_labels)
+
+
+GPU_TOLERANCE = 0.02
+"""Relative, of losses after two epochs: a GPU sums in another order."""
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("attention", ["self", "reattention"])
+@pytest.mark.parametrize("is_compiled", [False, True], ids=["plain", "compiled"])
+def test_a_gpu_trains_to_the_losses_of_a_cpu(attention: str, is_compiled: bool, tiny_trial: Trial) -> None:
+    recipe = replace(tiny_trial.train, crop_padding=1, hflip=0.5)
+    trial = replace(tiny_trial, model=replace(tiny_trial.model, attention=attention), train=recipe)
+    expected = list(train(trial))
+    found = list(train(trial, settings=Settings(device="cuda", compile=is_compiled)))
+    for row, other in zip(found, expected, strict=True):
+        assert row.train_loss == pytest.approx(other.train_loss, rel=GPU_TOLERANCE)
+        assert row.val_loss == pytest.approx(other.val_loss, rel=GPU_TOLERANCE)
