@@ -31,7 +31,8 @@ class Step:
 
 STEPS = (
     Step("tests", ("pytest", "-m", "gpu", "-q"), 200.0),
-    Step("reattention", ("benchmarks", "reattention_gpu"), 300.0),
+    Step("reattention", ("benchmarks", "reattention_gpu"), 150.0),
+    Step("throughput", ("benchmarks", "throughput_gpu"), 180.0),
 )
 
 

@@ -125,7 +125,8 @@ def attention_bytes(
     if cost.is_map_free and num_tokens >= MAP_FREE_FROM and not is_plain:
         return found
     if cost.map_bytes is None and cos_reg is None:
-        return found + 4 * heads * num_tokens
+        keeps_map = name == "self" and num_tokens < MAP_FREE_FROM and not (is_plain or model.qk_norm)
+        return found + (4 * elements if keeps_map else 4 * heads * num_tokens)
     map_bytes, penalty = cost.map_bytes or (4, 6), PENALTY_BYTES[cos_reg]
     dropout = (2 if half else 4) + 1 if model.attn_drop_rate > 0 else 0
     without_norm = 4 if name == "reattention" and model.reattention_norm == "none" else 0

@@ -54,7 +54,7 @@ class Resources:
     workers: Annotated[int, Ge(1)] = 1
     """Processes that train a trial together, each on its share of every batch; more than one need Ray."""
     compile: bool = False
-    """Whether the model goes through torch.compile."""
+    """Whether the blocks of the model go through torch.compile."""
     oom: Literal["fail", "halve"] | None = None
     """What a trial does whose batch does not fit the device: fail and name the sizes that fit, or halve the micro-batch
     and mark it; absent: halve, but fail where the attention has batch statistics, as it would be another experiment."""

@@ -75,6 +75,7 @@ class SharedDropPath(SharesBatches, nn.Module):
         super().__init__()
         self.drop_prob, self.scale_by_keep = original.drop_prob, original.scale_by_keep
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x_BND: Tensor) -> Tensor:
         """Drop whole branches: [B,N,D] to the same shape."""
         if self.share is None or self.share.num_images is None or not self.training:

@@ -39,28 +39,28 @@ class ReAttention(MapAttention):
     def forward(self, x_BND: Tensor, context: ForwardContext | None = None) -> Tensor:
         """Attend over the tokens: [B,N,D] to [B,N,D]; no map is kept where nobody needs one and that is faster.
 
-        On a GPU that is where the fused kernels pass their check. A compiled model keeps its maps on any device.
+        On a GPU that is where the fused kernels pass their check. A compiled block is two graphs around it.
         """
         context = context or ForwardContext()
         if not (self._is_map_private(context) and (x_BND.is_cuda or _is_faster_without_maps(x_BND))):
             return super().forward(x_BND, context)
         q_BHNK, k_BHNK, v_BHNK = split_heads(self.qkv(x_BND), self.num_heads)
         q_BHNK, k_BHNK = self.q_norm(q_BHNK), self.k_norm(k_BHNK)
-        mix = mix_fused if x_BND.is_cuda else mix_values
-        if mix is mix_fused and not can_fuse(q_BHNK, k_BHNK, v_BHNK, self.head_mixing()):
+        mixed = _mix_without_maps(q_BHNK, k_BHNK, v_BHNK, self.head_mixing(), self.scale)
+        if mixed is None:
             kept_BND: Tensor = self.proj_drop(self.proj(merge_heads(self.attend(q_BHNK, k_BHNK, v_BHNK, context))))
             return kept_BND
-        mixed_BHNK, square_H = mix(q_BHNK, k_BHNK, v_BHNK, self.head_mixing(), self.scale)
+        mixed_BHNK, square_H = mixed
         gain_H, constant_H = self._fold(square_H, x_BND, update=not context.is_recompute)
         out_BND: Tensor = self.proj_drop(self._project(mixed_BHNK, gain_H, v_BHNK.sum(dim=2), constant_H))
         return out_BND
 
     def _is_map_private(self, context: ForwardContext) -> bool:
-        """Whether the map is nobody's business: not observed, dropped from, shared, compiled or changed."""
+        """Whether the map is nobody's business: not observed, dropped from, shared or changed."""
         is_simple = type(self) in (ReAttention, MixOnly) and not context.is_observed
         is_dropped = self.training and self.attn_drop.p > 0.0
         is_shared = self.var_norm is not None and self.var_norm.is_shared
-        return is_simple and not (is_dropped or is_shared or torch.compiler.is_compiling())
+        return is_simple and not (is_dropped or is_shared)
 
     def _fold(self, square_H: Tensor, x_BND: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
         """What Theta's bias, the norm and the scale of the map come to: a gain and a constant a head, [H]."""
@@ -92,8 +92,11 @@ class ReAttention(MapAttention):
         return map_BHNN if self.map_scale == 1.0 else map_BHNN * self.map_scale
 
     def _normalize(self, map_BHNN: Tensor, update: bool) -> Tensor:
-        """Theta and BatchNorm as published."""
-        mixed_BHNN: Tensor = self.reatten_matrix(map_BHNN)
+        """Theta and BatchNorm as published; a product of matrices is faster than the 1x1 convolution that it equals."""
+        theta_BHH = self.head_mixing().expand(len(map_BHNN), -1, -1)
+        bias_H = self.reatten_matrix.bias
+        assert bias_H is not None
+        mixed_BHNN = torch.baddbmm(bias_H[:, None], theta_BHH, map_BHNN.flatten(2)).view_as(map_BHNN)
         return mixed_BHNN if self.var_norm is None else self.var_norm(mixed_BHNN, update=update)
 
     def _normalize_centred(self, map_BHNN: Tensor, update: bool) -> Tensor:
@@ -114,6 +117,21 @@ class ReAttention(MapAttention):
     def parameter_draws(self) -> Mapping[str, Draw]:
         """How parameters start that do not start as their module type does, by name."""
         return identity_draws("reatten_matrix") if self.identity_init else {}
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _mix_without_maps(
+    q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, scale: float
+) -> tuple[Tensor, Tensor] | None:
+    """`mix_values`, on a GPU by the fused kernels; None where those do not serve.
+
+    Traced by a compiler, the loop over images would become a graph of thousands of nodes, and its maps would be kept.
+    """
+    if not q_BHNK.is_cuda:
+        return mix_values(q_BHNK, k_BHNK, v_BHNK, theta_HH, scale)
+    if not can_fuse(q_BHNK, k_BHNK, v_BHNK, theta_HH):
+        return None
+    return mix_fused(q_BHNK, k_BHNK, v_BHNK, theta_HH, scale)
 
 
 def _is_faster_without_maps(x_BND: Tensor) -> bool:

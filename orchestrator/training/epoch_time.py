@@ -53,7 +53,8 @@ def _time_steps(trainer: Trainer, budget_s: float) -> list[float]:
     began = last = time.monotonic()
     epoch = 1
     while True:
-        for step, (images, labels) in enumerate(train_batches(trainer.data, trainer.trial, epoch)):
+        batches = train_batches(trainer.data, trainer.trial, epoch, device=trainer.device)
+        for step, (images, labels) in enumerate(batches):
             float(trainer.train_step(images, labels, epoch, step))  # waits for a GPU
             now = time.monotonic()
             times.append(now - last)

@@ -39,11 +39,12 @@ def evaluate(
     losses = torch.zeros(-(-len(split) // batch_size), dtype=torch.float64, device=device)
     hits = torch.zeros(len(split), dtype=torch.uint8, device=device)
     own = range(shards.rank, len(losses), shards.size)
-    batches = eval_batches(split, data, trial, num_workers=num_loader_workers, every=(shards.rank, shards.size))
+    batches = eval_batches(
+        split, data, trial, num_workers=num_loader_workers, every=(shards.rank, shards.size), device=device
+    )
     for index, (images, labels) in zip(own, batches, strict=True):
-        labels = labels.to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=trial.train.precision == "bf16"):
-            logits = model(images.to(device))
+            logits = model(images)
         losses[index] = F.cross_entropy(logits.float(), labels, reduction="sum")
         hits[index * batch_size : index * batch_size + len(labels)] = logits.argmax(dim=1) == labels
     model.train(was_training)

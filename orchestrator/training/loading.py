@@ -70,11 +70,14 @@ class ImageReader:
         return torch.stack(images), torch.from_numpy(self.split.labels[rows])
 
 
-def read_batches(reader: ImageReader, epoch: int, batches: Iterable[Tensor], num_workers: int) -> Iterator[Batch]:
+def read_batches(
+    reader: ImageReader, epoch: int, batches: Iterable[Tensor], num_workers: int, *, pins: bool = False
+) -> Iterator[Batch]:
     """One batch for each tensor of rows, in order.
 
     Args:
         num_workers: processes that read ahead; 0 reads here.
+        pins: whether what they read is put where a GPU can fetch it while it computes.
 
     Raises:
         DataError: an image cannot be read; the message names it.
@@ -84,8 +87,8 @@ def read_batches(reader: ImageReader, epoch: int, batches: Iterable[Tensor], num
     if num_workers == 0:
         yield from map(reader.read, jobs)
         return
-    key = (reader, num_workers)
-    loader = _idle_loaders.pop(key) if key in _idle_loaders else _start_loader(reader, num_workers)
+    key = (reader, num_workers, pins)
+    loader = _idle_loaders.pop(key) if key in _idle_loaders else _start_loader(*key)
     loader.sampler.jobs = jobs
     try:
         for result in loader:
@@ -99,11 +102,11 @@ def read_batches(reader: ImageReader, epoch: int, batches: Iterable[Tensor], num
     _keep(key, loader)
 
 
-_idle_loaders: dict[tuple[ImageReader, int], Any] = {}
+_idle_loaders: dict[tuple[ImageReader, int, bool], Any] = {}
 """Processes that wait for an epoch, the longest idle first."""
 
 
-def _keep(key: tuple[ImageReader, int], loader: Any) -> None:
+def _keep(key: tuple[ImageReader, int, bool], loader: Any) -> None:
     _idle_loaders[key] = loader
     while len(_idle_loaders) > NUM_IDLE_KEPT:
         del _idle_loaders[next(iter(_idle_loaders))]
@@ -138,7 +141,7 @@ class _Jobbing(Dataset[Any]):
             return str(error)
 
 
-def _start_loader(reader: ImageReader, num_workers: int) -> Any:
+def _start_loader(reader: ImageReader, num_workers: int, pins: bool) -> Any:
     return DataLoader(
         _Jobbing(reader),
         batch_size=None,
@@ -147,6 +150,7 @@ def _start_loader(reader: ImageReader, num_workers: int) -> Any:
         collate_fn=_as_it_is,
         worker_init_fn=_leave_process_group,
         persistent_workers=True,
+        pin_memory=pins,
         generator=torch.Generator(),  # else each epoch would take a number from the global one
     )
 

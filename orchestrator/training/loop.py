@@ -23,9 +23,10 @@ from orchestrator.models.batch_share import BatchShare, draws_alone, share_batch
 from orchestrator.models.vit import VisionTransformer
 from orchestrator.record import EpochMetrics
 from orchestrator.seeding import stream_seed
-from orchestrator.training.augment import steps_per_epoch, train_batches
+from orchestrator.training.augment import resident, steps_per_epoch, train_batches
 from orchestrator.training.batch_parts import batch_parts
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
+from orchestrator.training.compiling import compile_blocks
 from orchestrator.training.data import Split, load_data
 from orchestrator.training.evaluate import evaluate
 from orchestrator.training.objective import Objective
@@ -132,7 +133,7 @@ class Trainer:
             torch.use_deterministic_algorithms(True)
             # Filling fresh memory with NaN finds bugs and costs time.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        self.data = load_data(trial.data, trial.model.img_size)
+        self.data = resident(load_data(trial.data, trial.model.img_size), trial, self.device)
         model = build_model(trial)
         check_model(model, trial)
         self.shards = settings.shards
@@ -142,7 +143,9 @@ class Trainer:
             share_batches(model, self.share)
             self.own_draws = (self.shards.rank,) if draws_alone(model, trial.model) else ()
         self.model = model.to(self.device)
-        self.forward = _compiled(self.model) if settings.compile else self.model
+        self.parameters = list(self.model.parameters())  # finding them takes as long as clipping their gradients
+        if settings.compile:
+            compile_blocks(self.model)
         recipe = trial.train
         self.num_steps = steps_per_epoch(len(self.data.train), recipe.batch_size)
         self.optimizer = build_optimizer(self.model, recipe, trial.model)
@@ -152,7 +155,7 @@ class Trainer:
         self.mixup = build_mixup(recipe, trial.data.num_classes, batch_size)
         is_mixed = self.mixup is not None
         self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, is_mixed=is_mixed)
-        self.objective = Objective(self.forward, trial, is_mixed=is_mixed)
+        self.objective = Objective(self.model, trial, is_mixed=is_mixed)
         self.progress = Progress(
             epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
             code_fingerprint=settings.code_fingerprint,
@@ -198,7 +201,7 @@ class Trainer:
         self.model.train()
         batches = train_batches(
             self.data, self.trial, epoch, start_step=start.step, num_workers=self.settings.num_loader_workers,
-            positions=self.batch.positions,
+            positions=self.batch.positions, device=self.device,
         )  # fmt: skip
         for step, (images, labels) in enumerate(batches, start=start.step):
             if self.shards.decides(self.should_stop()):
@@ -248,8 +251,6 @@ class Trainer:
         """One optimizer step; returns the cross-entropy summed over the batch's images, in float64."""
         seed, recipe = self.trial.seed, self.trial.train
         self.scheduler.step_update((epoch - 1) * self.num_steps + step)
-        images = images.to(self.device, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
         if self.mixup is not None:
             with seeded_globals(stream_seed(seed, "mixup", epoch, step)):
                 images, labels = self.mixup(images, labels)
@@ -264,7 +265,7 @@ class Trainer:
                 total += cross_entropy.detach().double() * part.num_own
         self.shards.add_up_gradients(self.model)
         if recipe.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_grad)
+            nn.utils.clip_grad_norm_(self.parameters, recipe.clip_grad)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
@@ -287,11 +288,6 @@ class Trainer:
         if self.checkpoints is not None:
             self.checkpoints.save(progress, self.model, self.optimizer, self._average_module())
         self.last_checkpoint = time.monotonic()
-
-
-def _compiled(model: nn.Module) -> nn.Module:
-    torch._dynamo.reset()  # else a reused worker reaches dynamo's limit of recompilations after a few trials
-    return torch.compile(model)  # type: ignore[return-value]
 
 
 def _check_finite(loss_sum: Tensor, epoch: int, step: int) -> None:

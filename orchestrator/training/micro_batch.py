@@ -54,7 +54,8 @@ def _fits(trial: Trial, settings: Settings) -> bool:
     try:
         trainer = Trainer(trial, replace(settings, probe=None), None, never_stop)
         trainer.model.train()
-        for step, (images, labels) in enumerate(islice(train_batches(trainer.data, trial, 1), NUM_STEPS)):
+        batches = train_batches(trainer.data, trial, 1, device=trainer.device)
+        for step, (images, labels) in enumerate(islice(batches, NUM_STEPS)):
             trainer.train_step(images, labels, 1, step)
         if trainer.device.type == "cuda":
             torch.cuda.synchronize()

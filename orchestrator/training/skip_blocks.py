@@ -53,7 +53,7 @@ def _places(model: VisionTransformer, images: Tensor) -> list[Place]:
     stream = model.embed(images)
     places = [(stream, dict(context.shared))]
     for block in model.blocks:
-        stream = block(stream, context)
+        stream = block.forward(stream, context)  # compiled for no batch of its own
         places.append((stream, dict(context.shared)))
     return places
 
@@ -63,6 +63,6 @@ def _classify(model: VisionTransformer, place: Place, start: int) -> Tensor:
     stream, shared = place
     context = ForwardContext(shared=dict(shared))
     for block in list(model.blocks)[start:]:
-        stream = block(stream, context)
+        stream = block.forward(stream, context)  # compiled for no batch of its own
     logits: Tensor = model.forward_head(model.norm(stream))
     return logits

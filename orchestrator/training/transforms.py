@@ -75,10 +75,9 @@ def eval_transform(target: ImageFormat, *, is_small: bool) -> Callable[[Image.Im
     return composed
 
 
-def random_erasing(recipe: TrainConfig) -> Callable[[torch.Tensor], torch.Tensor]:
+def random_erasing(recipe: TrainConfig) -> RandomErasing:
     """timm's, with noise for each pixel, in place, on one normalised image or on a batch (arXiv 1708.04896)."""
-    erasing: Callable[[torch.Tensor], torch.Tensor] = RandomErasing(recipe.random_erasing, mode="pixel", device="cpu")
-    return erasing
+    return RandomErasing(recipe.random_erasing, mode="pixel", device="cpu")
 
 
 def fit_whole(image: Image.Image, img_size: int) -> Image.Image:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.models import AttentionSpec
-from orchestrator.models.softmax_attention import MapAttention, SoftmaxAttention
+from orchestrator.catalog import MAP_FREE_FROM
+from orchestrator.models import AttentionSpec, softmax_attention
+from orchestrator.models.softmax_attention import MapAttention, SelfAttention, SoftmaxAttention, attend_few
 from tests.models.attention_references import (
     DIM,
     HEADS,
@@ -57,3 +59,31 @@ def test_both_plain_forms_of_the_steps_are_timms_self_attention():
         stepwise.load_state_dict(plain.state_dict())
         assert_near(stepwise(x), plain(x), 1e-12)
         assert_near(observed(stepwise, x)[1]["map"], observed(plain, x)[1]["map"], 1e-12)
+
+
+def with_gradients(attention: torch.nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    x = x.clone().requires_grad_()
+    out = attention(x)
+    return out, *torch.autograd.grad(out.sin().sum(), (x, *attention.parameters()))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_of_few_tokens_outputs_and_gradients_are_those_of_the_fused_kernel(monkeypatch, dtype, tolerance):
+    attention, x = make_attention("self").to(dtype), tokens(7).to(dtype)
+    found = with_gradients(attention, x)
+    monkeypatch.setattr(softmax_attention, "MAP_FREE_FROM", 0)
+    for one, other in zip(found, with_gradients(attention, x), strict=True):
+        assert_near(one, other, tolerance)
+
+
+@pytest.mark.parametrize("case", ["trained", "evaluated", "rounded", "dropped", "many tokens", "normed queries"])
+def test_the_map_is_kept_for_few_tokens_that_a_cpu_trains_in_full_precision(monkeypatch, case):
+    calls = []
+    monkeypatch.setattr(softmax_attention, "attend_few", lambda *words: calls.append(True) or attend_few(*words))
+    spec = AttentionSpec(
+        dim=DIM, num_heads=HEADS, qk_norm=case == "normed queries", attn_drop=0.1 * (case == "dropped")
+    )
+    x = torch.randn(2, MAP_FREE_FROM - (case != "many tokens"), DIM)
+    with torch.autocast("cpu", enabled=case == "rounded"), torch.set_grad_enabled(case != "evaluated"):
+        SelfAttention(spec)(x)
+    assert calls == ([True] if case == "trained" else [])

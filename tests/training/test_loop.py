@@ -155,6 +155,7 @@ def test_the_cpu_computes_with_one_thread_and_deterministically(tiny_trial: Tria
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_compiled_model_trains_to_the_same_loss(tiny_trial: Trial) -> None:
     rows, _ = run(recipe(tiny_trial, epochs=1))
     compiled_rows, _ = run(recipe(tiny_trial, epochs=1), settings=Settings(compile=True))

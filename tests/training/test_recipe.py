@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from orchestrator.models import build_model
+from orchestrator.training.checkpoint import _restore_optimizer
 from orchestrator.training.recipe import build_optimizer, build_scheduler, schedule_lr
 from orchestrator.trial import Trial
 from tests.models.trials import make_trial
@@ -97,3 +98,33 @@ def test_new_gains_temperatures_and_norms_take_no_weight_decay_and_mixings_do():
         groups = by_name(model, optimizer)
         found = {name: groups[f"blocks.1.attn.{name}"]["weight_decay"] > 0 for name in expected}
         assert found == expected, attention
+
+
+ROUNDING = 1e-6
+
+
+def test_fused_adamw_is_adamw_and_only_adamw_is_fused():
+    model, optimizer = built(make_trial())
+    twin = build_model(make_trial())
+    plain = torch.optim.AdamW(twin.parameters(), lr=make_trial().train.lr, weight_decay=0.0, foreach=False)
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+            one.grad = other.grad = torch.randn(one.shape, generator=generator)
+        optimizer.step()
+        plain.step()
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=ROUNDING)
+    assert {group["fused"] for group in optimizer.param_groups} == {True}
+    for name in ("sgd", "lamb"):
+        _, other = built(make_trial(train={"optimizer": name}))
+        assert not any(group.get("fused") for group in other.param_groups)
+
+
+def test_a_fused_optimizer_stays_fused_with_a_state_from_before():
+    _, optimizer = built(make_trial())
+    saved = [{"lr": group["lr"]} for group in optimizer.param_groups]
+    _restore_optimizer(optimizer, {}, saved)
+    assert {group["fused"] for group in optimizer.param_groups} == {True}

@@ -1,0 +1,201 @@
+"""Images a second of a whole training on a GPU, augmentation included: CIFAR-sized, and ViT-S/16 at 224 pixels."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from orchestrator import provenance
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
+from orchestrator.training import loop
+from orchestrator.training.augment import train_batches
+from orchestrator.training.data import Dataset, Split
+from orchestrator.training.images import PixelImages
+from orchestrator.training.loop import Settings, Trainer, never_stop
+from orchestrator.trial import Trial
+
+RESULTS = Path(__file__).parent / "results" / "throughput_gpu.md"
+NO_GPU = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, a batch size, and how many images of noise there are."""
+
+    name: str
+    img_size: int
+    patch_size: int
+    embed_dim: int
+    num_heads: int
+    batch_size: int
+    num_images: int
+
+    def trial(self, attention: str, depth: int) -> Trial:
+        """A trial with crops and flips, in bf16."""
+        return Trial(
+            model=ModelConfig(
+                attention=attention, depth=depth, embed_dim=self.embed_dim, num_heads=self.num_heads,
+                img_size=self.img_size, patch_size=self.patch_size, global_pool="avg",
+            ),
+            data=DataConfig(name="cifar10", num_classes=10, in_chans=3),
+            train=TrainConfig(
+                epochs=100, batch_size=self.batch_size, lr=1e-3, warmup_epochs=5, clip_grad=1.0, precision="bf16",
+                crop_padding=self.img_size // 8, hflip=0.5,
+            ),
+            seed=0,
+        )  # fmt: skip
+
+    def dataset(self) -> Dataset:
+        """Noise, in memory."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.num_images, 3, self.img_size, self.img_size)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        labels = torch.randint(10, (self.num_images,), generator=generator).numpy()
+        split = Split(PixelImages(pixels), labels)
+        return Dataset(split, None, split, (0.5,) * 3, (0.25,) * 3, "noise")
+
+
+CASES = (
+    Case("CIFAR-sized, D=192", 32, 4, 192, 3, 256, 50_000),
+    Case("CIFAR-sized, D=192", 32, 4, 192, 3, 1024, 50_000),
+    Case("ViT-S/16, 224 px", 224, 16, 384, 6, 256, 1024),
+)
+SMALL = (Case("small", 8, 2, 16, 2, 8, 32),)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one case, compiled or not."""
+
+    images_per_second: float
+    first_s: float
+    """Seconds until the first steps were done, compilation included."""
+    peak_mib: float
+    """Of the GPU's allocator; 0 on a CPU."""
+
+
+class Training:
+    """Steps of one trial, batches and all, epoch after epoch."""
+
+    def __init__(self, trial: Trial, data: Dataset, device: str, *, is_compiled: bool) -> None:
+        with _given(data):
+            self.trainer = Trainer(trial, Settings(device=device, compile=is_compiled), None, never_stop)
+        self.trainer.model.train()
+        self.steps = self._steps()
+
+    def _steps(self) -> Iterator[None]:
+        trainer, epoch = self.trainer, 0
+        while True:
+            epoch += 1
+            batches = train_batches(trainer.data, trainer.trial, epoch, device=trainer.device)
+            for step, (images, labels) in enumerate(batches):
+                trainer.train_step(images, labels, epoch, step)
+                yield
+
+    def seconds(self, num_steps: int) -> float:
+        """How long the next steps take."""
+        began = self._now()
+        for _ in range(num_steps):
+            next(self.steps)
+        return self._now() - began
+
+    def _now(self) -> float:
+        if self.trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+@contextmanager
+def _given(data: Dataset) -> Iterator[None]:
+    """A trainer that is made inside trains on `data`."""
+    before, loop.load_data = loop.load_data, lambda *_: data
+    try:
+        yield
+    finally:
+        loop.load_data = before
+
+
+def measure(case: Case, attention: str, depth: int, num_steps: int, num_rounds: int, device: str) -> dict[str, Found]:
+    """Plain and compiled, in stretches taken in turn; on a CPU plain alone."""
+    data, trial = case.dataset(), case.trial(attention, depth)
+    trainings, first_s, peaks = {}, {}, {}
+    for name in ("plain", "compiled") if device == "cuda" else ("plain",):
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        trainings[name] = Training(trial, data, device, is_compiled=name == "compiled")
+        first_s[name] = trainings[name].seconds(3)
+        peaks[name] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
+    rounds = [{name: one.seconds(num_steps) for name, one in trainings.items()} for _ in range(num_rounds)]
+    images = case.batch_size * num_steps
+    return {
+        name: Found(images / statistics.median(one[name] for one in rounds), first_s[name], peaks[name])
+        for name in trainings
+    }
+
+
+def make_table(found: Mapping[tuple[Case, str], Mapping[str, Found]]) -> str:
+    """The Markdown table."""
+    lines = [
+        "| model | batch | attention | blocks are | images/s | over plain | first 3 steps, s | peak MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (case, attention), ways in found.items():
+        for name, one in ways.items():
+            ratio = one.images_per_second / ways["plain"].images_per_second
+            lines.append(
+                f"| {case.name} | {case.batch_size} | {attention} | {name} | {one.images_per_second:.0f} "
+                f"| {ratio:.2f} | {one.first_s:.1f} | {one.peak_mib:.0f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def describe(words: Sequence[str], options: argparse.Namespace) -> str:
+    """What was measured, and on what."""
+    versions = {name: provenance.versions()[name] for name in ("orch", "python", "torch", "timm")}
+    if options.device == "cuda":
+        versions["CUDA"] = str(torch.version.cuda)
+    where = torch.cuda.get_device_name() if options.device == "cuda" else provenance.cpu_name()
+    return (
+        f"{options.depth} blocks, bfloat16 autocast, AdamW, gradients clipped; noise in memory, cropped and flipped. "
+        f"Medians of {options.rounds} stretches of {options.steps} steps in turn. The peak of a compiled model counts "
+        f"the plain one's weights too.\n\n"
+        f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
+        f"`{shlex.join(['python', '-m', 'benchmarks', 'throughput_gpu', *words])}`\n"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print the table, and on a GPU write it down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks throughput_gpu", description=__doc__)
+    parser.add_argument("--steps", type=int, default=50, help="of a stretch (default 50)")
+    parser.add_argument("--rounds", type=int, default=5, help="stretches (default 5)")
+    parser.add_argument("--depth", type=int, default=12, help="blocks of the model (default 12)")
+    parser.add_argument("--attention", nargs="+", default=["self"], help="default self")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: without compiling")
+    parser.add_argument("--small", action="store_true", help="one tiny model, to see that it runs")
+    parser.add_argument("--out", type=Path, default=RESULTS, help=f"default {RESULTS.name} in {RESULTS.parent}")
+    options = parser.parse_args(list(arguments))
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("this benchmark needs a CUDA device, and there is none", file=sys.stderr)
+        return NO_GPU
+    found = {}
+    for case in SMALL if options.small else CASES:
+        for attention in options.attention:
+            settings = (options.depth, options.steps, options.rounds, options.device)
+            found[case, attention] = measure(case, attention, *settings)
+            print(f"{case.name}, batch {case.batch_size}, {attention}", file=sys.stderr)
+    text = f"{make_table(found)}\n{describe(arguments, options)}"
+    print(text)
+    if options.device == "cuda" and not options.small:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(f"# {str(__doc__).splitlines()[0]}\n\n{text}")
+    return 0

@@ -1,0 +1,76 @@
+"""Tensors on the host in; the same on the training device out, without waiting for a GPU.
+
+A GPU copies from pinned memory while it computes. Datasets in memory move there once, where they fit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from orchestrator.training.images import PixelImages, Split
+from orchestrator.training.loading import Batch
+
+log = logging.getLogger(__name__)
+
+SHARE_OF_FREE_MEMORY = 0.25
+"""Of a GPU's free memory that the pixels of a dataset may take; the rest is for the training."""
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`; the host goes on before a GPU has it."""
+    if device.type == "cpu" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(device, non_blocking=True)
+
+
+def moved_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on `device`; while one is computed with, the next one is copied to a GPU."""
+    if device.type == "cpu":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)
+    waiting: Batch | None = None
+    for images, labels in batches:
+        with torch.cuda.stream(stream):
+            moved = to_device(images, device), to_device(labels, device)
+        if waiting is not None:
+            yield waiting
+        current = torch.cuda.current_stream(device)
+        current.wait_stream(stream)
+        for tensor in moved:
+            tensor.record_stream(current)
+        waiting = moved
+    if waiting is not None:
+        yield waiting
+
+
+def splits_on(splits: Mapping[str, Split], device: torch.device, free_bytes: int | None = None) -> dict[str, Split]:
+    """Splits in memory, with their pixels on a GPU if they all fit there; on a CPU they stay as they are.
+
+    Args:
+        free_bytes: of the device; asked for where it is None.
+    """
+    if device.type == "cpu":
+        return dict(splits)
+    pixels = {name: pixels_of(split) for name, split in splits.items()}
+    size = sum(tensor.nbytes for tensor in pixels.values())
+    free = torch.cuda.mem_get_info(device)[0] if free_bytes is None else free_bytes
+    if size > SHARE_OF_FREE_MEMORY * free:
+        log.warning(
+            "images stay in the host's memory: their %d MiB are more than %.0f %% of the %d MiB that are free on %s",
+            size // 2**20, 100 * SHARE_OF_FREE_MEMORY, free // 2**20, device,
+        )  # fmt: skip
+        return dict(splits)
+    return {name: replace(splits[name], images=PixelImages(tensor.to(device))) for name, tensor in pixels.items()}
+
+
+def pixels_of(split: Split) -> Tensor:
+    """All pixels of a split in memory, uint8 [N,C,H,W]."""
+    assert isinstance(split.images, PixelImages)
+    return split.images.pixels_NCHW
