@@ -205,9 +205,9 @@ class Trainer:
                 self.save(progress_at(step))
             loss_sum += self.train_step(images, labels, epoch, step)
             num_images += self.batch.num_images
-            if step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1:
-                if not torch.isfinite(loss_sum):
-                    raise DivergedError(epoch, step, float(loss_sum))
+            is_looked_at = step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1
+            if is_looked_at and not torch.isfinite(loss_sum):
+                raise DivergedError(epoch, step, float(loss_sum))
         self.shards.check_alike(self.model)
         val_loss, val_acc, _ = self.evaluate(self.data.val) if self.data.val is not None else (None, None, None)
         if val_loss is not None and not math.isfinite(val_loss):
@@ -297,4 +297,3 @@ class Trainer:
 def _compiled(model: nn.Module) -> nn.Module:
     torch._dynamo.reset()  # else a reused worker reaches dynamo's limit of recompilations after a few trials
     return torch.compile(model)  # type: ignore[return-value]
-

@@ -34,15 +34,22 @@ class Pack:
         self._asking: dict[str, Trainer] = {}
         self._results: dict[str, EpochMetrics | Exception] = {}
         self._epochs = StackedEpochs()
-        self._broken_by: Exception | None = None
+        self._broken_by: str | None = None
 
     def leave(self, trial_id: str) -> None:
         """It asks no more, and nobody waits for it."""
         self._members.discard(trial_id)
 
-    def has(self, trial_id: str) -> bool:
-        """Whether it is trained with others: it has not left, nor has anything come between them."""
-        return trial_id in self._members and self._broken_by is None
+    def trains(self, trial: Trial, asked: Trial) -> bool:
+        """Whether `trial` goes on with the others; not in a broken pack, nor where memory that ran out changed it.
+
+        Args:
+            asked: the trial as it is to be trained.
+        """
+        if self._broken_by is not None or asked != trial:
+            self.leave(trial.trial_id)
+            return False
+        return True
 
     def train(
         self,
@@ -76,7 +83,7 @@ class Pack:
         try:
             while own not in self._results:
                 if self._broken_by is not None:
-                    raise UnpackedError(f"{type(self._broken_by).__name__}: {self._broken_by}") from self._broken_by
+                    raise UnpackedError(f"seeds cannot be trained together here: {self._broken_by}")
                 if self._results or len(self._asking) < len(self._members):
                     yield None
                 else:
@@ -103,7 +110,7 @@ class Pack:
         try:
             self._results.update(zip(names, self._epochs.run(trainers), strict=True))
         except Exception as error:  # memory that ran out, or a user's code that torch.vmap does not take
-            self._broken_by = error
+            self._broken_by = f"{type(error).__name__}: {str(error).strip()}"
             self._epochs.forget()
 
 

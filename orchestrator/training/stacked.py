@@ -187,10 +187,11 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> None:
 
 
 def _stack_averages(trainers: Sequence[Trainer], model: nn.Module) -> ModelEmaV3 | None:
-    averages = [trainer.average.module for trainer in trainers if trainer.average is not None]
-    if not averages:
+    decay = trainers[0].trial.train.ema_decay
+    if decay is None:
         return None
-    average = ModelEmaV3(model, decay=trainers[0].trial.train.ema_decay)
+    averages = [trainer.average.module for trainer in trainers if trainer.average is not None]
+    average = ModelEmaV3(model, decay=decay)
     average.module = stack_modules(averages)
     return average
 

@@ -46,7 +46,9 @@ class StackedEpochs:
                 member.add(total)
             if step % STEPS_BETWEEN_LOSS_CHECKS[trainers[0].device.type] == 0 or step == num_steps - 1:
                 is_finite = torch.isfinite(torch.stack([member.loss_sum for member in active])).tolist()
-                active = _still(active, partial(_Member.check, step=step, finite=dict(zip(active, is_finite, strict=True))))
+                active = _still(
+                    active, partial(_Member.check, step=step, finite=dict(zip(active, is_finite, strict=True)))
+                )
         _still(active, _Member.finish)
         return [member.result for member in members if member.result is not None]
 

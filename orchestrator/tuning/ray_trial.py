@@ -19,7 +19,7 @@ from orchestrator.tuning.events import RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_train import driver_bundle, ended_by, run_on_workers
 
-AttemptRunner = Callable[[Trial, RunSettings], Generator[EpochMetrics, None, TrialEnded]]
+AttemptRunner = Callable[[Trial, RunSettings], Generator[EpochMetrics | None, None, TrialEnded]]
 
 
 def placement_of(resources: Resources) -> tune.PlacementGroupFactory:
