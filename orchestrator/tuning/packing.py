@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
-
 from orchestrator import cost
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
@@ -68,7 +66,7 @@ def _split(seeds: Sequence[Trial], resources: Resources) -> list[tuple[Trial, ..
 
 
 def _num_in_memory(trial: Trial, resources: Resources) -> int:
-    if not torch.cuda.is_available():
-        return 1
-    mib = torch.cuda.get_device_properties(0).total_memory / 2**20 * min(1.0, resources.gpus)
-    return max(1, int(SHARE_OF_MEMORY * mib / cost.memory_mib(trial, on_gpu=True)))
+    from orchestrator.training.device import gpu_memory_mib
+
+    mib = SHARE_OF_MEMORY * min(1.0, resources.gpus) * (gpu_memory_mib() or 0.0)
+    return max(1, int(mib / cost.memory_mib(trial, on_gpu=True)))
