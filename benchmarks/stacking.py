@@ -182,9 +182,7 @@ def measure_processes(shape: Shape, precision: str, num: int, num_steps: int, de
     return max(together for _, together in found) / alone
 
 
-def _work(
-    rank: int, shape: Shape, precision: str, num_steps: int, device: str, barrier: Any, told: Any
-) -> None:
+def _work(rank: int, shape: Shape, precision: str, num_steps: int, device: str, barrier: Any, told: Any) -> None:
     loop.load_data = random_data
     steps = Alone(shape.trial(rank, precision), device)
     seconds(steps, device, 3)
@@ -214,8 +212,8 @@ def describe(words: Sequence[str], precision: str, num_rounds: int, device: str)
     where = torch.cuda.get_device_name() if device == "cuda" else f"{provenance.cpu_name()}, one thread a process"
     versions = {name: provenance.versions()[name] for name in ("orch", "python", "torch", "timm")}
     return (
-        f"Times over that of a step of one seed alone, loading, crops, flips and clipping included; {precision}, AdamW. "
-        f"Stacked: medians of {num_rounds} steps in turn. Processes: the slowest of as many at once.\n\n"
+        "Times over that of a step of one seed alone, loading, crops, flips and clipping included; "
+        f"{precision}, AdamW. Stacked: medians of {num_rounds} steps in turn. Processes: the slowest of as many at once.\n\n"
         f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
         f"`{shlex.join(['python', '-m', 'benchmarks', 'stacking', *words])}`\n"
     )

@@ -180,7 +180,9 @@ class _Loss(nn.Module):
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> None:
     """Scale each seed's gradients, [S, ...] each, down to `max_norm` together, as `nn.utils.clip_grad_norm_` does."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms_PS = torch.stack([torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in gradients])
+    norms_PS = torch.stack(
+        [torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in gradients]
+    )
     factors_S = (max_norm / (torch.linalg.vector_norm(norms_PS, dim=0) + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factors_S.view(-1, *(1,) * (gradient.ndim - 1)))

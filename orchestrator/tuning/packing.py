@@ -24,12 +24,13 @@ SHARE_OF_MEMORY = 0.8
 log = logging.getLogger("orchestrator")
 
 
-def pack_size(trial: Trial, resources: Resources) -> int:
+def pack_size(trial: Trial, resources: Resources, executor: str = "serial") -> int:
     """How many seeds of the trial's cell one process trains together, at most.
 
     `auto` packs on a GPU whose step of one seed, batch size times tokens, is launched slower than it is computed: so
     many seeds that their common step fills it, as far as its memory holds them by the closed form. It trains alone on
-    CPUs, where a stacked step is no faster, large steps, and attentions whose memory is not known.
+    CPUs, where a stacked step is no faster, large steps, attentions whose memory is not known, and under Ray, whose
+    driver sees no node's GPU.
     The limits are published ones (a GPU saturates at 30,000 to 50,000 tokens a step) and not yet measured here.
     """
     if resources.workers > 1:
@@ -37,7 +38,8 @@ def pack_size(trial: Trial, resources: Resources) -> int:
     if resources.pack != "auto":
         return resources.pack
     num_tokens = trial.train.batch_size * cost.num_tokens(trial.model)
-    if resources.gpus == 0 or num_tokens >= PACKED_BELOW or not cost.is_closed_form(trial):
+    is_small = num_tokens < PACKED_BELOW and cost.is_closed_form(trial)
+    if resources.gpus == 0 or executor != "serial" or not is_small:
         return 1
     return min(math.ceil(FULL_STEP / num_tokens), _num_in_memory(trial, resources))
 
@@ -47,13 +49,14 @@ def make_packs(trials: Sequence[Trial], settings: RunSettings) -> list[tuple[Tri
     cells: dict[str, list[Trial]] = {}
     for trial in trials:
         cells.setdefault(trial.cell_id, []).append(trial)
-    packs = [pack for seeds in cells.values() for pack in _split(seeds, settings.resources_of(seeds[0]))]
+    packs = [pack for seeds in cells.values() for pack in _split(seeds, settings)]
     order = {trial.trial_id: index for index, trial in enumerate(trials)}
     return sorted(packs, key=lambda pack: order[pack[0].trial_id])
 
 
-def _split(seeds: Sequence[Trial], resources: Resources) -> list[tuple[Trial, ...]]:
-    num_packs = math.ceil(len(seeds) / pack_size(seeds[0], resources))
+def _split(seeds: Sequence[Trial], settings: RunSettings) -> list[tuple[Trial, ...]]:
+    largest = pack_size(seeds[0], settings.resources_of(seeds[0]), settings.executor)
+    num_packs = math.ceil(len(seeds) / largest)
     if num_packs < len(seeds):
         from orchestrator.training.stacked import why_not_stacked
 

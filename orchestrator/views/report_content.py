@@ -100,8 +100,8 @@ def cost(table: pd.DataFrame) -> str:
 def forecast_table(table: pd.DataFrame) -> TextTable:
     """A row a cell whose time was known beforehand: what its finished trials were expected to take, and what they took.
 
-    Times are means over trials; memory is on a GPU alone. Trials that were packed have a row of their own, which says so
-    and compares nothing: what they took was taken by all seeds of the pack.
+    Times are means over trials; memory is on a GPU alone. Trials that were packed have a row of their own, which says
+    so and compares nothing: what they took was taken by all seeds of the pack.
     """
     known = table[(table["state"] == State.COMPLETE) & table["predicted_time_s"].notna()]
     columns = ["predicted_time_s", "train_time_s", "predicted_memory_mib", "peak_memory_mib"]

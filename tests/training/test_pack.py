@@ -29,7 +29,10 @@ DROPPING = {"drop_path_rate": 0.2, "proj_drop_rate": 0.1, "drop_rate": 0.1}
     [
         ({}, {}),
         (DROPPING, EVERYTHING),
-        ({"attention": "reattention", "img_size": 32, **DROPPING}, {**EVERYTHING, "epochs": 1, "optimizer": "sgd", "lr": 0.05}),
+        (
+            {"attention": "reattention", "img_size": 32, **DROPPING},
+            {**EVERYTHING, "epochs": 1, "optimizer": "sgd", "lr": 0.05},
+        ),
         ({"attention": "reattention", "drop_path_rate": 0.2}, {**EVERYTHING, "optimizer": "sgd", "lr": 0.05}),
         ({"attention": "batchnorm_only"}, {"optimizer": "sgd", "lr": 0.05, "cos_reg": "paper"}),
         ({"residual_scale": "1/depth", "init_values": 0.1, "global_pool": "avg"}, {"weight_decay": 0.3}),
@@ -83,7 +86,7 @@ def test_a_pack_goes_on_from_checkpoints_of_seeds_alone_and_waits_for_those_behi
         starts[trial.trial_id] = store.load_newest()
     packed = run_packed(trials, start_from=lambda trial: starts[trial.trial_id])
     for trial in trials:
-        rows, outcome = packed[trial.trial_id]
+        outcome = packed[trial.trial_id][1]
         assert isinstance(outcome, Outcome)
         assert_alike((list(outcome.progress.rows), outcome), run_alone(trial))
     assert [[row.num_packed for row in packed[trial.trial_id][0]] for trial in trials] == [

@@ -34,7 +34,9 @@ def test_what_cannot_be_stacked_says_why(tiny_trial: Trial) -> None:
 def test_each_seed_is_clipped_by_its_own_norm(max_norm: float) -> None:
     stacked = [nn.Parameter(torch.zeros(3, *shape)) for shape in ((4, 5), (6,), ())]
     for parameter in stacked:
-        parameter.grad = torch.randn(parameter.shape) * torch.tensor([0.01, 1.0, 100.0]).view(-1, *(1,) * (parameter.ndim - 1))
+        parameter.grad = torch.randn(parameter.shape) * torch.tensor([0.01, 1.0, 100.0]).view(
+            -1, *(1,) * (parameter.ndim - 1)
+        )
     alone = [[nn.Parameter(torch.zeros(p.shape[1:])) for p in stacked] for _ in range(3)]
     for index, parameters in enumerate(alone):
         for parameter, whole in zip(parameters, stacked, strict=True):

@@ -19,7 +19,7 @@ from orchestrator.tuning.events import EpochFinished, Event, TrialEnded, TrialSt
 from orchestrator.tuning.forecast import forecast
 from orchestrator.tuning.packed import run_pack
 from orchestrator.tuning.pruning import PruneRule
-from tests.tuning.test_executors import settings_for
+from tests.tuning.test_executors import execute, settings_for
 
 TOLERANCE = 1e-4
 
@@ -154,3 +154,22 @@ def test_an_attempt_alone_never_waits(tiny_trial: Trial, results: ResultsDir) ->
     assert row is not None
     assert row.num_packed == 1
     attempt.close()
+
+
+@pytest.mark.slow
+def test_on_ray_a_pack_is_trained_by_one_worker(tiny_trial: Trial, results: ResultsDir) -> None:
+    deeper = replace(tiny_trial, model=replace(tiny_trial.model, depth=3))
+    wrong = replace(tiny_trial, model=replace(tiny_trial.model, attention="no_such_package.attn:Missing"))
+    trials = [replace(cell, seed=seed) for seed in range(2) for cell in (tiny_trial, deeper, wrong)]
+    events = execute("ray_tune", trials, settings_for(results, trials, "ray_tune", resources=Resources(pack=2)))
+    ended = {event.trial_id: event.state for event in events if isinstance(event, TrialEnded)}
+    assert [ended[trial.trial_id] for trial in trials] == [State.COMPLETE, State.COMPLETE, State.FAIL] * 2
+    assert {event.trial_id for event in events if isinstance(event, TrialStarted)} == ended.keys()
+    assert sum(isinstance(event, EpochFinished) for event in events) == 8
+    for first, second in ((trials[0], trials[3]), (trials[1], trials[4])):
+        attempts = [results.trial(trial.trial_id).read_attempts() for trial in (first, second)]
+        assert len({attempt.process for (attempt,) in attempts}) == 1
+        for trial in (first, second):
+            record = results.trial(trial.trial_id).read_record()
+            assert record is not None
+            assert (record.num_packed, record.provenance.executor) == (2, "ray_tune")

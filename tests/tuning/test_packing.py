@@ -68,6 +68,11 @@ def test_auto_trains_alone_on_cpus_and_where_nothing_is_known(monkeypatch: pytes
     assert pack_size(SMALL, GPU) == 1
 
 
+def test_auto_trains_alone_under_ray_whose_driver_sees_no_gpu(card: SimpleNamespace) -> None:
+    assert pack_size(SMALL, GPU, "ray_tune") == 1
+    assert pack_size(SMALL, replace(GPU, pack=3), "ray_tune") == 3
+
+
 def test_auto_tries_no_attention_whose_memory_is_not_known(card: SimpleNamespace) -> None:
     own = replace(SMALL, model=replace(SMALL.model, attention="own:Attention"))
     assert pack_size(own, GPU) == 1
