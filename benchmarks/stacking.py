@@ -213,7 +213,8 @@ def describe(words: Sequence[str], precision: str, num_rounds: int, device: str)
     versions = {name: provenance.versions()[name] for name in ("orch", "python", "torch", "timm")}
     return (
         "Times over that of a step of one seed alone, loading, crops, flips and clipping included; "
-        f"{precision}, AdamW. Stacked: medians of {num_rounds} steps in turn. Processes: the slowest of as many at once.\n\n"
+        f"{precision}, AdamW. Stacked: medians of {num_rounds} steps in turn. "
+        "Processes: the slowest of as many at once.\n\n"
         f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
         f"`{shlex.join(['python', '-m', 'benchmarks', 'stacking', *words])}`\n"
     )
@@ -225,6 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=21, help="steps of each, in turn (default 21)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--no-processes", action="store_true", help="leave out processes beside each other")
+    parser.add_argument("--only", default="", help="shapes whose name has this text")
     parser.add_argument("--small", action="store_true", help="one tiny shape, to see that it runs")
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"default {RESULTS.name} in {RESULTS.parent}")
     options = parser.parse_args(list(arguments))
@@ -236,6 +238,8 @@ def main(arguments: Sequence[str]) -> int:
     before, loop.load_data = loop.load_data, random_data
     try:
         for shape in SMALL if options.small else SHAPES[options.device]:
+            if options.only not in shape.name:
+                continue
             stacked, one_s = measure_stacked(shape, precision, options.rounds, options.device)
             rows = {}
             for num, ratio in stacked.items():
@@ -243,7 +247,7 @@ def main(arguments: Sequence[str]) -> int:
                 beside = measure_processes(shape, precision, num, options.rounds, options.device) if several else None
                 rows[num] = Found(ratio, beside)
             found[shape] = rows, one_s
-            print(shape.name, file=sys.stderr)
+            print(make_table({shape: found[shape]}), file=sys.stderr)
     finally:
         loop.load_data = before
     text = f"{make_table(found)}\n{describe(arguments, precision, options.rounds, options.device)}"
