@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from orchestrator.errors import TrainingError
-from orchestrator.models.stacked import draw_masks, find_draws, stack_modules, take_masks
+from orchestrator.models.stacked import GivenMask, draw_masks, find_draws, stack_modules, take_masks
 from orchestrator.seeding import stream_seed
 from orchestrator.training.loading import Batch
 from orchestrator.training.loop import Trainer
@@ -68,6 +68,8 @@ class Stack:
             self.draws = find_draws(first.model, images)
         take_masks(self.model, self.draws)
         self.loss = _Loss(self.model, trial, is_mixed=first.mixup is not None)
+        self.parameters = list(self.model.parameters())
+        self.numbers = _numbers_of(self.loss)
         self._losses = torch.vmap(self._loss_of_one, randomness="error")
         if first.settings.compile:
             self._losses = torch.compile(self._losses)
@@ -87,10 +89,10 @@ class Stack:
         masks = self._draw_masks(epoch, step)
         self.optimizer.zero_grad(set_to_none=True)
         with first.autocast(), _mapped_attention(first.device):
-            losses_S, cross_entropies_S = self._losses(self._numbers() | masks, images, labels)
+            losses_S, cross_entropies_S = self._losses(self.numbers | masks, images, labels)
         losses_S.sum().backward()
         if first.trial.train.clip_grad is not None:
-            clip_gradients(self.model.parameters(), first.trial.train.clip_grad)
+            clip_gradients(self.parameters, first.trial.train.clip_grad)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
@@ -123,10 +125,6 @@ class Stack:
                 optimizer.state[parameter] = {name: _join(name, [s[name] for s in states]) for name in states[0]}
         return optimizer
 
-    def _numbers(self) -> dict[str, Tensor]:
-        """Parameters and buffers as the loss calls them."""
-        return {**dict(self.loss.named_parameters()), **dict(self.loss.named_buffers())}
-
     def _draw_masks(self, epoch: int, step: int) -> dict[str, Tensor]:
         if not self.draws:
             return {}
@@ -137,7 +135,7 @@ class Stack:
         return {f"model.{name}": torch.stack([masks[name] for masks in drawn]) for name in drawn[0]}
 
     def _loss_of_one(self, numbers: dict[str, Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        loss: tuple[Tensor, Tensor] = functional_call(self.loss, numbers, (images, labels))
+        loss: tuple[Tensor, Tensor] = functional_call(self.loss, numbers, (images, labels), tie_weights=False)
         return loss
 
     @torch.no_grad()
@@ -145,10 +143,10 @@ class Stack:
         """Hold the stack's logits in evaluation against those of each seed; a user's own code may keep what differs."""
         first = self.trainers[0]
         images = torch.linspace(-1.0, 1.0, images.numel(), device=images.device).view_as(images)
-        numbers = dict(self.model.state_dict())
+        numbers = _numbers_of(self.model)
 
         def logits_of_one(numbers: dict[str, Tensor]) -> Tensor:
-            logits: Tensor = functional_call(self.model, numbers, (images,))
+            logits: Tensor = functional_call(self.model, numbers, (images,), tie_weights=False)
             return logits
 
         self.model.eval()
@@ -175,6 +173,16 @@ class _Loss(nn.Module):
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return self.objective(images, targets)
+
+
+def _numbers_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by every name they have, so that none is left out where two modules share one."""
+    masks = {f"{name}.mask" for name, part in module.named_modules() if isinstance(part, GivenMask)}
+    numbers = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    return {name: value for name, value in numbers.items() if name not in masks}
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> None:
