@@ -45,12 +45,14 @@ class EpochMetrics:
     lr: float
     """Learning rate at the last step of the epoch."""
     wall_time_s: float
-    """Seconds the epoch took, evaluation included; the one value that differs between equal runs."""
+    """Seconds the epoch took, evaluation included; differs between equal runs."""
+    num_packed: int = 1
+    """Trials that one process trained together in this epoch; with more than one the time is that of all of them."""
 
     def numbers(self) -> dict[str, float | int | None]:
-        """All but the time: equal for equal trials on equal hardware."""
+        """All but the time and whose it is: equal for equal trials on equal hardware."""
         content: dict[str, float | int | None] = dataclasses.asdict(self)
-        del content["wall_time_s"]
+        del content["wall_time_s"], content["num_packed"]
         return content
 
 
@@ -130,6 +132,8 @@ class TrialRecord:
     """Images at a time where it was trained with fewer than asked, because memory ran out; else None."""
     deviations: tuple[str, ...] = ()
     """How it was trained otherwise than asked or by several kinds of code or device, a sentence each."""
+    num_packed: int = 1
+    """Seeds of its cell that one process trained together, at most; above 1 its times compare with no other trial's."""
     predicted_time_s: float | None = None
     """What `train_time_s` was expected to be when its last attempt began; None while nothing comparable was known."""
     predicted_memory_mib: float | None = None

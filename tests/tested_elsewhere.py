@@ -30,6 +30,7 @@ TESTED_ELSEWHERE = {
     "models/batch_share.py": "training/test_shards.py",
     "training/evaluate.py": "training/test_shards.py",
     "tuning/attempt_start.py": "tuning/test_attempt_failures.py",
+    "training/stacked_epoch.py": "training/test_pack.py",
     "training/micro_batch.py": "tuning/test_fitting.py",
     "training/recipe.py": "training/test_loop.py",
     "tuning/ray_environment.py": "tuning/test_ray_cluster.py",

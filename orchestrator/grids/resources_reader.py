@@ -56,5 +56,9 @@ def _check_limits(findings: Findings, path: YamlPath, settings: Mapping[str, Any
     if workers > 1 and gpus not in (0, 1):
         hint = "cpus and gpus are those of each worker, and a worker computes on one GPU; write gpus: 1 or gpus: 0"
         findings.report((*path, "gpus"), f"gpus cannot be {gpus:g} beside workers: {workers}", hint)
+    pack = settings.get("pack", "auto")
+    if workers > 1 and pack not in ("auto", 1):
+        hint = "either several processes train one trial, or one process trains several"
+        findings.report((*path, "pack"), f"pack cannot be {pack} beside workers: {workers}", hint)
     if gpus > 1 and not float(gpus).is_integer():
         findings.report((*path, "gpus"), f"gpus cannot be {gpus:g}", "above 1 only whole GPUs are allowed")

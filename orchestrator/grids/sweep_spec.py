@@ -58,6 +58,9 @@ class Resources:
     oom: Literal["fail", "halve"] | None = None
     """What a trial does whose batch does not fit the device: fail and name the sizes that fit, or halve the micro-batch
     and mark it; absent: halve, but fail where the attention has batch statistics, as it would be another experiment."""
+    pack: Literal["auto"] | Annotated[int, Ge(1)] = "auto"
+    """Seeds of a cell that one process trains together, at most; auto: several where a step of one leaves a GPU idle
+    and the serial executor trains."""
     hang_minutes: Annotated[float, Gt(0.0)] = 10.0
     """A trial without a step for this long is ended, its stacks saved, and started again; before the first step it has
     three times as long."""

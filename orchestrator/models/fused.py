@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from orchestrator.models.map_free import mix_values
+from orchestrator.models.map_free import mix_values, one_by_one
 
 log = logging.getLogger("orchestrator")
 
@@ -135,8 +135,8 @@ def mix_fused(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, 
     has fewer bits than they where they come out of a norm under autocast.
     """
     q_BHNK, k_BHNK = q_BHNK.to(v_BHNK.dtype), k_BHNK.to(v_BHNK.dtype)
-    mixed: tuple[Tensor, Tensor] = _MixFused.apply(q_BHNK, k_BHNK, v_BHNK, theta_HH, scale)
-    return mixed
+    mixed_BHNK, square_H, _ = _MixFused.apply(q_BHNK, k_BHNK, v_BHNK, theta_HH, scale)
+    return mixed_BHNK, square_H
 
 
 class _MixFused(torch.autograd.Function):
@@ -144,17 +144,26 @@ class _MixFused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, scale: float
-    ) -> tuple[Tensor, Tensor]:
+        q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         inputs, theta_HH = _laid_alike(q_BHNK, k_BHNK, v_BHNK), theta_HH.contiguous()
         launch = _Launch(inputs[0], scale)
         out_BHNK = launch.new_tile()
         log_sums_BHN = launch.new_numbers(*q_BHNK.shape[:3])
         squares = launch.new_numbers(launch.num_programs(launch.rows), launch.heads)
         launch.run("forward_kernel", launch.rows, *inputs, theta_HH, out_BHNK, log_sums_BHN, squares)
-        ctx.save_for_backward(*inputs, theta_HH, log_sums_BHN)
-        ctx.scale = scale
-        return out_BHNK, squares.sum(0)[: launch.num_heads] / launch.count
+        return out_BHNK, squares.sum(0)[: launch.num_heads] / launch.count, log_sums_BHN
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *qkv, theta_HH, ctx.scale = inputs
+        log_sums_BHN = output[2]
+        ctx.mark_non_differentiable(log_sums_BHN)
+        ctx.save_for_backward(*_laid_alike(*qkv), theta_HH.contiguous(), log_sums_BHN)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        return one_by_one(_MixFused.apply, info.batch_size, in_dims, inputs)
 
     @staticmethod
     @once_differentiable

@@ -69,7 +69,7 @@ class HeadNorm(SharesBatches, nn.BatchNorm2d):
         if update:
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_(offset_H.to(self.running_mean.dtype), self.momentum)
+                _move(self.running_mean, offset_H, self.momentum)
                 _move_variance(self.running_var, square_H, count, self.momentum)
         gain_H = self.weight * (square_H + self.eps).rsqrt()
         return gain_H, self.bias + 0.0 * offset_H  # its gradient is exactly zero, rather than none
@@ -84,7 +84,7 @@ class HeadNorm(SharesBatches, nn.BatchNorm2d):
         if update:
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
-                self.running_mean.lerp_((mean_H + offset_H).to(self.running_mean.dtype), self.momentum)
+                _move(self.running_mean, mean_H + offset_H, self.momentum)
                 _move_variance(self.running_var, var_H, self.share.count(map_BHNN), self.momentum)
         return torch.addcmul(constant_H[:, None, None], map_BHNN, gain_H[:, None, None])
 
@@ -124,8 +124,12 @@ class HeadGain(SharesBatches, nn.Module):
 @torch.no_grad()
 def _move_variance(running_H: Tensor, var_H: Tensor, count: int, momentum: float) -> None:
     """Towards the batch's unbiased variance, as BatchNorm does."""
-    unbiased_H = var_H * (count / max(1, count - 1))
-    running_H.lerp_(unbiased_H.to(running_H.dtype), momentum)
+    _move(running_H, var_H * (count / max(1, count - 1)), momentum)
+
+
+def _move(running_H: Tensor, towards_H: Tensor, momentum: float) -> None:
+    """In place by a copy: torch.vmap has no rule for lerp_."""
+    running_H.copy_(running_H.lerp(towards_H.to(running_H.dtype), momentum))
 
 
 class HeadLayerNorm(nn.LayerNorm):

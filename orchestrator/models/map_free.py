@@ -13,7 +13,7 @@ Shape suffixes: B batch, N tokens, H heads, K head_dim.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class _MixValues(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, scale: float
+        q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, scale: float
     ) -> tuple[Tensor, Tensor]:
         out_BHNK = torch.empty_like(v_BHNK, memory_format=torch.contiguous_format)
         square_H = theta_HH.new_zeros(theta_HH.shape[0])
@@ -50,9 +50,16 @@ class _MixValues(torch.autograd.Function):
             mixed = _mix(theta_HH, _centre(_softmax_map(q_BHNK[images, :, rows] * scale, k)))
             square_H += torch.linalg.vector_norm(mixed, dim=(0, 2, 3)).square()
             out_BHNK[images, :, rows] = mixed @ v
-        ctx.save_for_backward(q_BHNK, k_BHNK, v_BHNK, theta_HH)
-        ctx.scale = scale
         return out_BHNK, square_H / _count(q_BHNK)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        *tensors, ctx.scale = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        return one_by_one(_MixValues.apply, info.batch_size, in_dims, inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
@@ -74,6 +81,22 @@ class _MixValues(torch.autograd.Function):
             of_q[images, :, rows] = of_logits @ k * ctx.scale
             of_k[images] += of_logits.transpose(-2, -1) @ q
         return of_q, of_k, of_v, of_theta_HH, None
+
+
+def one_by_one(
+    function: Callable[..., tuple[Tensor, ...]], num_models: int, in_dims: tuple[int | None, ...], inputs: Sequence[Any]
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """A rule for torch.vmap: `function` for each of the stacked models in turn; its outputs stacked, and along what.
+
+    Args:
+        in_dims: along which dimension each input is stacked; None for one that is the same for all.
+    """
+    rows = []
+    for index in range(num_models):
+        own = [x if dim is None else x.select(dim, index) for x, dim in zip(inputs, in_dims, strict=True)]
+        rows.append(function(*own))
+    outputs = tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+    return outputs, (0,) * len(outputs)
 
 
 def _portions(q_BHNK: Tensor) -> Iterator[tuple[slice, slice]]:

@@ -51,6 +51,14 @@ class Progress:
     rows: tuple[EpochMetrics, ...] = ()
     """Metrics of the finished epochs."""
 
+    @classmethod
+    def at_start(cls, code_fingerprint: str) -> Progress:
+        """Nothing is done yet."""
+        return cls(
+            epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
+            code_fingerprint=code_fingerprint,
+        )  # fmt: skip
+
     def to_json(self) -> bytes:
         return json.dumps(dataclasses.asdict(self), allow_nan=False).encode()
 

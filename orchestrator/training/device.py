@@ -51,6 +51,11 @@ def describe_gpus() -> list[str]:
     return [f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for gpu in found]
 
 
+def gpu_memory_mib() -> float | None:
+    """Of the GPU that this process computes on; None where none is visible."""
+    return torch.cuda.get_device_properties().total_memory / 2**20 if torch.cuda.is_available() else None
+
+
 def load_torchvision() -> None:
     """Load what is built for one torch.
 

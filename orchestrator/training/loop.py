@@ -156,10 +156,7 @@ class Trainer:
         is_mixed = self.mixup is not None
         self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, is_mixed=is_mixed)
         self.objective = Objective(self.model, trial, is_mixed=is_mixed)
-        self.progress = Progress(
-            epoch=0, step=0, loss_sum=0.0, num_images=0, epoch_time_s=0.0, train_time_s=0.0, wall_time_s=0.0,
-            code_fingerprint=settings.code_fingerprint,
-        )  # fmt: skip
+        self.progress = Progress.at_start(settings.code_fingerprint)
         self.last_checkpoint = time.monotonic()
         self.prober: Prober | None = None
         if probes is not None and settings.probe is not None and settings.probe.enabled:
@@ -205,14 +202,15 @@ class Trainer:
         )  # fmt: skip
         for step, (images, labels) in enumerate(batches, start=start.step):
             if self.shards.decides(self.should_stop()):
-                self._save(progress_at(step))
+                self.save(progress_at(step))
                 raise StoppedError(f"stopped in epoch {epoch} before step {step}")
             if time.monotonic() - self.last_checkpoint > 60 * self.trial.train.checkpoint_minutes and step > start.step:
-                self._save(progress_at(step))
+                self.save(progress_at(step))
             loss_sum += self.train_step(images, labels, epoch, step)
             num_images += self.batch.num_images
-            if step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1:
-                _check_finite(loss_sum, epoch, step)
+            is_looked_at = step % STEPS_BETWEEN_LOSS_CHECKS[self.device.type] == 0 or step == self.num_steps - 1
+            if is_looked_at and not torch.isfinite(loss_sum):
+                raise DivergedError(epoch, step, float(loss_sum))
         self.shards.check_alike(self.model)
         val_loss, val_acc, _ = self.evaluate(self.data.val) if self.data.val is not None else (None, None, None)
         if val_loss is not None and not math.isfinite(val_loss):
@@ -227,7 +225,7 @@ class Trainer:
             wall_time_s=time.monotonic() - began,
         )
         self.progress = replace(done, rows=(*start.rows, row))
-        self._save(self.progress)
+        self.save(self.progress)
         return row
 
     def finish(self) -> Outcome:
@@ -251,15 +249,13 @@ class Trainer:
         """One optimizer step; returns the cross-entropy summed over the batch's images, in float64."""
         seed, recipe = self.trial.seed, self.trial.train
         self.scheduler.step_update((epoch - 1) * self.num_steps + step)
-        if self.mixup is not None:
-            with seeded_globals(stream_seed(seed, "mixup", epoch, step)):
-                images, labels = self.mixup(images, labels)
+        images, labels = self.mixed(images, labels, epoch, step)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         with seeded_globals(stream_seed(seed, "dropout", epoch, step, *self.own_draws)):
             for part in self.batch.parts:
                 with self.share.of(part.num_images):
-                    with self._autocast():
+                    with self.autocast():
                         loss, cross_entropy = self.objective(images[part.rows], labels[part.rows])
                     (loss * (part.num_own / self.batch.num_images)).backward()
                 total += cross_entropy.detach().double() * part.num_own
@@ -271,6 +267,13 @@ class Trainer:
             self.average.update(self.model)
         return self.shards.total(total)
 
+    def mixed(self, images: Tensor, labels: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """A batch, its images mixed where the recipe mixes."""
+        if self.mixup is None:
+            return images, labels
+        with seeded_globals(stream_seed(self.trial.seed, "mixup", epoch, step)):
+            return self.mixup(images, labels)  # type: ignore[no-any-return]
+
     def evaluate(self, split: Split) -> tuple[float, float, np.ndarray]:
         """Mean cross-entropy, accuracy in 0..1, and [num_images] bool."""
         return evaluate(
@@ -278,18 +281,15 @@ class Trainer:
             device=self.device, shards=self.shards, num_loader_workers=self.settings.num_loader_workers,
         )  # fmt: skip
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The precision of the recipe."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.trial.train.precision == "bf16")
 
     def _average_module(self) -> nn.Module | None:
         return self.average.module if self.average is not None else None
 
-    def _save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> None:
+        """Commit a checkpoint, where they are kept."""
         if self.checkpoints is not None:
             self.checkpoints.save(progress, self.model, self.optimizer, self._average_module())
         self.last_checkpoint = time.monotonic()
-
-
-def _check_finite(loss_sum: Tensor, epoch: int, step: int) -> None:
-    if not torch.isfinite(loss_sum):
-        raise DivergedError(epoch, step, float(loss_sum))

@@ -35,6 +35,8 @@ from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import CheckpointStore
 from orchestrator.training.device import device_name, pick_device
 from orchestrator.training.loop import Outcome, train
+from orchestrator.training.micro_batch import release_memory
+from orchestrator.training.pack import Pack, UnpackedError
 from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
 from orchestrator.trial import Trial
 from orchestrator.tuning.attempt_log import logging_to
@@ -51,8 +53,12 @@ from orchestrator.tuning.trial_record import complete_record, ended_record
 log = logging.getLogger("orchestrator")
 
 
-def run_attempt(trial: Trial, settings: RunSettings) -> Generator[EpochMetrics, None, TrialEnded]:
+def run_attempt(
+    trial: Trial, settings: RunSettings, pack: Pack | None = None
+) -> Generator[EpochMetrics | None, None, TrialEnded]:
     """Train `trial` in its folder, going on from its newest checkpoint; yields each epoch, returns how it ended.
+
+    As a member of a `pack` it yields None while others of it are not as far.
 
     Another live run that trains the same trial is waited for, and its record is taken. An earlier attempt of this
     sweep is not: the sweep has given up on it, and it writes no more once it meets the new one's number.
@@ -71,7 +77,7 @@ def run_attempt(trial: Trial, settings: RunSettings) -> Generator[EpochMetrics, 
         return TrialEnded(trial.trial_id, claimed.state, claimed)
     try:
         with logging_to(folder.log_file(claimed.claim.number)):
-            return (yield from _attempt(trial, folder, settings, claimed, should_stop))
+            return (yield from _attempt(trial, folder, settings, claimed, should_stop, pack))
     finally:
         claimed.abandon()
 
@@ -137,7 +143,8 @@ def _attempt(
     settings: RunSettings,
     lease: Lease[Attempt],
     should_stop: Callable[[], bool],
-) -> Generator[EpochMetrics, None, TrialEnded]:
+    pack: Pack | None,
+) -> Generator[EpochMetrics | None, None, TrialEnded]:
     began = time.monotonic()
 
     def end(outcome: str, error: str | None = None, **more: str | None) -> None:
@@ -150,7 +157,7 @@ def _attempt(
         hang_minutes = settings.resources_of(trial).hang_minutes
         start = begin(trial, settings, lease, store)
         with watched_attempt(folder, lease.claim.number, hang_minutes, end) as heart:
-            outcome = yield from _train(trial, folder, settings, store, start, should_stop, lease, heart)
+            outcome = yield from _train(trial, folder, settings, store, start, should_stop, lease, heart, pack)
             record = complete_record(trial, lease.claim, settings, outcome, _stack_probes(folder, lease))
             _commit(folder, store, record, outcome, lease)
         end("COMPLETE")
@@ -196,20 +203,24 @@ def _train(
     should_stop: Callable[[], bool],
     lease: Lease[Attempt],
     heart: Heartbeat,
-) -> Generator[EpochMetrics, None, Outcome]:
-    """Train, with a smaller micro-batch where memory runs out and that is allowed; a new try takes the newest state."""
+    pack: Pack | None,
+) -> Generator[EpochMetrics | None, None, Outcome]:
+    """Train, alone where a pack fails and with a smaller micro-batch where memory runs out and that is allowed.
+
+    A new try takes the newest state.
+    """
     resources = settings.resources_of(trial)
     loop_settings = training_settings(trial, settings)
     loaded = iter((start.checkpoint,))
 
-    def go_on(asked: Trial) -> Generator[EpochMetrics, None, Outcome]:
+    def go_on(asked: Trial) -> Generator[EpochMetrics | None, None, Outcome]:
         checkpoint = next(loaded, None) or store.load_newest()
         rows = checkpoint.progress.rows if checkpoint else ()
         rule = settings.prune.get(trial.trial_id, {})
         lease.check()
         durable.write_text(folder.metrics_file, "".join(_line(row) + "\n" for row in rows))
         check_goes_on(rule, rows)
-        run = train(
+        run = (pack.train if pack is not None and pack.trains(trial, asked) else train)(
             asked,
             settings=loop_settings,
             checkpoints=store,
@@ -217,7 +228,12 @@ def _train(
             start_from=checkpoint,
             should_stop=should_stop,
         )
-        return (yield from _write_epochs(run, folder, lease, rule, heart))
+        try:
+            return (yield from _write_epochs(run, folder, lease, rule, heart))
+        except UnpackedError as error:
+            log.warning("%s; the trial goes on alone", error)
+        release_memory()
+        return (yield from go_on(asked))
 
     return (
         yield from train_that_fits(
@@ -232,12 +248,12 @@ def _train(
 
 
 def _write_epochs(
-    run: Generator[EpochMetrics, None, Outcome],
+    run: Generator[EpochMetrics | None, None, Outcome],
     folder: TrialFolder,
     lease: Lease[Attempt],
     rule: PruneRule,
     heart: Heartbeat,
-) -> Generator[EpochMetrics, None, Outcome]:
+) -> Generator[EpochMetrics | None, None, Outcome]:
     """Mirror each row into `metrics.jsonl`, hand it on, and ask whether the trial goes on."""
     while True:
         try:
@@ -245,12 +261,13 @@ def _write_epochs(
         except StopIteration as stop:
             outcome: Outcome = stop.value
             return outcome
-        lease.check()
-        durable.append_line(folder.metrics_file, _line(row))
-        log.info("epoch %d: %s", row.epoch, _line(row))
+        if row is not None:
+            lease.check()
+            durable.append_line(folder.metrics_file, _line(row))
+            log.info("epoch %d: %s", row.epoch, _line(row))
         heart.pause()
         yield row
-        check_goes_on(rule, (row,))
+        check_goes_on(rule, (row,) if row is not None else ())
 
 
 def _commit(

@@ -1,6 +1,8 @@
 """The log of one attempt: what `orchestrator` loggers say while the block runs, in a file of the trial's folder.
 
 A file system gets each line as it comes; an object store, where a file is one PUT, gets the whole text now and then.
+Attempts that take turns in one process each have a context of their own (`contextvars`), and what is said in a context
+is said of its attempt; what a thread without one says goes to all.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from orchestrator import durable
@@ -21,6 +24,10 @@ SECONDS_BETWEEN_PUTS = 10.0
 
 log = logging.getLogger("orchestrator")
 
+_own: ContextVar[Path | None] = ContextVar("log of this attempt", default=None)
+_levels: list[int] = []
+"""Of the logger, before each block that runs; the last one that ends goes back to the first."""
+
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
@@ -31,14 +38,19 @@ def logging_to(path: Path) -> Iterator[None]:
     """
     handler = _open(path)
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(message)s"))
-    level = log.level
+    handler.addFilter(lambda record: _own.get() in (None, path))
+    _levels.append(log.level)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    _own.set(path)
     try:
         yield
     finally:
+        _own.set(None)
         log.removeHandler(handler)
-        log.setLevel(level)
+        level = _levels.pop()
+        if not _levels:
+            log.setLevel(level)
         with suppress(OSError):  # a full disk keeps what was written before
             handler.close()
 

@@ -19,7 +19,7 @@ from orchestrator.trial import Trial
 from orchestrator.tuning.failures import classify
 
 OutOfMemoryPolicy = Literal["fail", "halve"] | None
-Train = Callable[[Trial], Generator[EpochMetrics, None, Outcome]]
+Train = Callable[[Trial], Generator[EpochMetrics | None, None, Outcome]]
 
 
 def train_that_fits(
@@ -30,7 +30,7 @@ def train_that_fits(
     policy: OutOfMemoryPolicy,
     size: int | None,
     on_halved: Callable[[int], None],
-) -> Generator[EpochMetrics, None, Outcome]:
+) -> Generator[EpochMetrics | None, None, Outcome]:
     """Train, and where memory runs out again from the newest checkpoint with the largest halved micro-batch that fits.
 
     Args:

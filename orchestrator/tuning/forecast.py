@@ -1,4 +1,7 @@
-"""Trials that were measured in, the expected times of others on the same kind of device out."""
+"""Trials that were measured in, the expected times of others on the same kind of device out.
+
+What was trained in a pack tells nothing: its times are those of all seeds of the pack.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,7 @@ def _measured_epoch(folder: TrialFolder, record: TrialRecord | None) -> Measured
     if not rows:
         return None
     attempts, asked = folder.read_attempts(), folder.read_trial()
-    if not attempts or asked is None:
+    if not attempts or asked is None or max(row.num_packed for row in rows) > 1:
         return None
     return attempts[-1].started_at, attempts[-1].devices, asked, sum(row.wall_time_s for row in rows) / len(rows)
 
@@ -115,7 +118,7 @@ def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: 
 
 
 def _measured_record(record: TrialRecord) -> Measured | None:
-    if record.state is not State.COMPLETE:
+    if record.state is not State.COMPLETE or record.num_packed > 1:
         return None
     origin = record.provenance
     return origin.ended_at, origin.devices, record.trial, record.train_time_s / record.num_epochs

@@ -1,6 +1,6 @@
-"""One trial as Ray Tune sees it, and what it asks of a node.
+"""One trial, or a pack of seeds, as Ray Tune sees it, and what it asks of a node.
 
-A step is an epoch, and the last step is the end. Checkpoints, metrics and records are ours, so a worker that dies is
+A step is an epoch of one trial, or its end. Checkpoints, metrics and records are ours, so a worker that dies is
 started again by Tune and goes on from our files. Settings travel once, through the object store; what travels with each
 trial is the trial.
 """
@@ -8,18 +8,16 @@ trial is the trial.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 from orchestrator.errors import DeviceLostError, OrchestratorError
 from orchestrator.grids.sweep_spec import Resources
-from orchestrator.record import EpochMetrics
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import RunSettings, TrialEnded, dataset_key
+from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted, dataset_key
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_train import driver_bundle, ended_by, run_on_workers
-
-AttemptRunner = Callable[[Trial, RunSettings], Generator[EpochMetrics, None, TrialEnded]]
 
 
 def placement_of(resources: Resources) -> tune.PlacementGroupFactory:
@@ -29,19 +27,28 @@ def placement_of(resources: Resources) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
 
 
-def attempt_runner(resources: Resources) -> AttemptRunner:
-    """What trains a trial of these resources inside its Tune trainable."""
-    if resources.workers > 1:
-        return run_on_workers
-    from orchestrator.tuning.attempt import run_attempt
+def train_events(trials: Sequence[Trial], settings: RunSettings) -> Generator[Event, None, None]:
+    """What happens to the trials of one Tune trainable: a pack, or one trial that may have several workers."""
+    if settings.resources_of(trials[0]).workers == 1:
+        from orchestrator.tuning.packed import run_pack
 
-    return run_attempt
+        yield from run_pack(trials, settings)
+        return
+    (trial,) = trials
+    with closing(run_on_workers(trial, settings)) as run:
+        while True:
+            try:
+                yield EpochFinished(trial.trial_id, next(run))
+            except StopIteration as stop:
+                yield stop.value
+                return
 
 
-def trial_config(trial: Trial, settings: RunSettings) -> dict[str, Any]:
-    """All that travels with one trial."""
-    resources = dataclasses.asdict(settings.resources_of(trial))
-    return {"trial_id": trial.trial_id, "trial": trial.canonical(), "resources": resources}
+def pack_config(pack: Sequence[Trial], settings: RunSettings) -> dict[str, Any]:
+    """All that travels with trials that one process trains together."""
+    resources = dataclasses.asdict(settings.resources_of(pack[0]))
+    ids = [trial.trial_id for trial in pack]
+    return {"trial_ids": ids, "trials": [trial.canonical() for trial in pack], "resources": resources}
 
 
 def placement_of_config(config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -49,7 +56,7 @@ def placement_of_config(config: dict[str, Any]) -> tune.PlacementGroupFactory:
 
 
 class TuneTrial(tune.Trainable):
-    """An attempt. Its process takes on the next trial of equal needs, as its start may take longer than a trial."""
+    """Attempts. Its process takes on the next trial of equal needs, as its start may take longer than a trial."""
 
     def setup(self, config: dict[str, Any], settings: RunSettings) -> None:  # type: ignore[override]
         self.settings = settings
@@ -58,26 +65,24 @@ class TuneTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
-        content = new_config["trial"]
-        trial = Trial.from_canonical(content)
-        trial = Trial.from_canonical(content, root=self.settings.roots[dataset_key(trial)])
-        self.trial_key = trial.trial_id
-        self.attempt = attempt_runner(Resources(**new_config["resources"]))(trial, self.settings)
+        trials = [self._trial(content) for content in new_config["trials"]]
+        self.not_ended = {trial.trial_id for trial in trials}
+        self.events = train_events(trials, self.settings)
         return True
 
     def step(self) -> dict[str, Any]:
         try:
-            metrics = next(self.attempt)
-        except StopIteration as stop:
-            return self._result(stop.value, is_done=True)
+            events = [next(event for event in self.events if not isinstance(event, TrialStarted))]
         except DeviceLostError:
             raise  # this process can use the GPU no more; Tune starts the trial again in another one
         except OrchestratorError as error:
-            return self._result(ended_by(self.trial_key, error), is_done=True)
-        return self._result(metrics, is_done=False)
+            events = [ended_by(trial_id, error) for trial_id in sorted(self.not_ended)]
+        self.not_ended -= {event.trial_id for event in events if isinstance(event, TrialEnded)}
+        return {"orch_events": events, "orch_node": self.node, "done": not self.not_ended}
 
-    def _result(self, event: Any, *, is_done: bool) -> dict[str, Any]:
-        return {"orch_id": self.trial_key, "orch_event": event, "orch_node": self.node, "done": is_done}
+    def _trial(self, content: dict[str, Any]) -> Trial:
+        trial = Trial.from_canonical(content)
+        return Trial.from_canonical(content, root=self.settings.roots[dataset_key(trial)])
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing: the trial's own checkpoints are in its folder."""
@@ -87,6 +92,6 @@ class TuneTrial(tune.Trainable):
         """Nothing: `reset_config` goes on from the trial's folder."""
 
     def cleanup(self) -> None:
-        attempt = getattr(self, "attempt", None)
-        if attempt is not None:
-            attempt.close()
+        events = getattr(self, "events", None)
+        if events is not None:
+            events.close()

@@ -14,16 +14,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from orchestrator.errors import ClusterError
-from orchestrator.record import EpochMetrics, State
+from orchestrator.record import State
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import EpochFinished, Event, Notice, RunSettings, TrialEnded, TrialStarted, dataset_key
+from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, TrialStarted, dataset_key
+from orchestrator.tuning.packing import make_packs
 from orchestrator.tuning.ray_cluster import connected
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_fit import check_fits, num_places
 from orchestrator.tuning.ray_nodes import Nodes, node_of_actor, watching
 from orchestrator.tuning.ray_order import InOrder
 from orchestrator.tuning.ray_preflight import Preflight
-from orchestrator.tuning.ray_trial import TuneTrial, placement_of_config, trial_config
+from orchestrator.tuning.ray_trial import TuneTrial, pack_config, placement_of_config
 from orchestrator.tuning.ray_watch import Watch
 from orchestrator.tuning.schedule import kept_in_time
 from orchestrator.tuning.stop_file import is_stop_asked, stop_check
@@ -33,7 +34,7 @@ __all__ = ["connected", "execute"]
 STARTS_WITHOUT_PROGRESS = 5
 """How often a trial is started again that finished no epoch since; an attempt decides sooner, from its files."""
 TRIALS_AT_A_TIME = 2000
-"""Trials of one Tune experiment: what the driver holds in memory stays bounded."""
+"""Trials or packs of one Tune experiment: what the driver holds in memory stays bounded."""
 SECONDS_BETWEEN_LOOKS = 0.5
 
 Events = queue.Queue[Event | Notice | BaseException | None]
@@ -53,7 +54,9 @@ class _Relay(tune.Callback):
         self.events = events
         self.nodes = nodes
         self.actors: dict[str, str] = {}
-        """Which actor trains a trial, by trial_id."""
+        """Which actor trains what, by the id of its first trial."""
+        self.ended: set[str] = set()
+        """Trials that have ended, while others of their pack may go on."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks beside its own state, which nobody reads again; a queue cannot follow."""
@@ -62,19 +65,19 @@ class _Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         actor = trial.temporary_state.ray_actor
         if actor is not None:
-            self.actors[trial.config["trial_id"]] = actor._actor_id.hex()
-        self.events.put(TrialStarted(trial.config["trial_id"]))
+            self.actors[trial.config["trial_ids"][0]] = actor._actor_id.hex()
+        for trial_id in self._not_ended(trial):
+            self.events.put(TrialStarted(trial_id))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         trial.run_metadata.num_failures = 0  # it makes progress, so a worker may die again without an end to it
-        event = result.get("orch_event")
-        if isinstance(event, EpochMetrics):
-            self.events.put(EpochFinished(result["orch_id"], event))
-        elif isinstance(event, TrialEnded):
-            if event.state is not State.FAIL:
-                self.nodes.attempt_succeeded(result["orch_node"])
+        for event in result.get("orch_events", ()):
+            if isinstance(event, TrialEnded):
+                self.ended.add(event.trial_id)
+                if event.state is not State.FAIL:
+                    self.nodes.attempt_succeeded(result["orch_node"])
             self.events.put(event)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -82,15 +85,19 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._worker_died(trial)
-        message = (
-            f"its worker died {STARTS_WITHOUT_PROGRESS + 1} times without finishing an epoch; "
-            f"see `orch logs {trial.config['trial_id']}`, "
-            "and Ray's own logs (by default in /tmp/ray/session_latest/logs) where it never began"
-        )
-        self.events.put(TrialEnded(trial.config["trial_id"], State.FAIL, error=message))
+        for trial_id in self._not_ended(trial):
+            message = (
+                f"its worker died {STARTS_WITHOUT_PROGRESS + 1} times without finishing an epoch; "
+                f"see `orch logs {trial_id}`, "
+                "and Ray's own logs (by default in /tmp/ray/session_latest/logs) where it never began"
+            )
+            self.events.put(TrialEnded(trial_id, State.FAIL, error=message))
+
+    def _not_ended(self, trial: Any) -> list[str]:
+        return [trial_id for trial_id in trial.config["trial_ids"] if trial_id not in self.ended]
 
     def _worker_died(self, trial: Any) -> None:
-        actor = self.actors.pop(trial.config["trial_id"], None)
+        actor = self.actors.pop(trial.config["trial_ids"][0], None)
         node = None if actor is None else node_of_actor(actor)
         if node is not None:
             self.nodes.attempt_failed(node)
@@ -114,7 +121,7 @@ class _StopFile(tune.Stopper):
 
 
 def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | Notice]:
-    """Train `trials` in parallel, as places become free: in the order given, as far as that costs no time.
+    """Train `trials`, or packs of them, in parallel as places become free: in order, as far as that costs no time.
 
     Raises:
         ClusterError: Ray does not start, the cluster does not answer or is lost, or no node can hold a trial.
@@ -131,23 +138,24 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | 
             preflight.check(samples, ray.nodes())
         with watching(nodes, preflight, samples):
             ordered = kept_in_time(trials, num_places(trials, settings, ray.nodes()))
-            yield from _run_chunks(ordered, settings, _Relay(events, nodes), connection.watch)
+            packs = make_packs(ordered, settings)
+            yield from _run_chunks(packs, settings, _Relay(events, nodes), connection.watch)
 
 
 def _run_chunks(
-    trials: Sequence[Trial], settings: RunSettings, relay: _Relay, watch: Watch
+    packs: Sequence[Sequence[Trial]], settings: RunSettings, relay: _Relay, watch: Watch
 ) -> Iterator[Event | Notice]:
-    for start in range(0, len(trials), TRIALS_AT_A_TIME):
+    for start in range(0, len(packs), TRIALS_AT_A_TIME):
         if is_stop_asked(settings.stop_file):
             return
         with tempfile.TemporaryDirectory(prefix="orch-tune-", ignore_cleanup_errors=True) as scratch:
-            yield from _run_tune(trials[start : start + TRIALS_AT_A_TIME], settings, scratch, relay, watch)
+            yield from _run_tune(packs[start : start + TRIALS_AT_A_TIME], settings, scratch, relay, watch)
 
 
 def _run_tune(
-    trials: Sequence[Trial], settings: RunSettings, scratch: str, relay: _Relay, watch: Watch
+    packs: Sequence[Sequence[Trial]], settings: RunSettings, scratch: str, relay: _Relay, watch: Watch
 ) -> Iterator[Event | Notice]:
-    events, tuner = relay.events, _build_tuner(trials, settings, scratch, relay)
+    events, tuner = relay.events, _build_tuner(packs, settings, scratch, relay)
 
     def fit() -> None:
         try:
@@ -176,11 +184,11 @@ def _run_tune(
         yield event
 
 
-def _build_tuner(trials: Sequence[Trial], settings: RunSettings, scratch: str, relay: _Relay) -> tune.Tuner:
+def _build_tuner(packs: Sequence[Sequence[Trial]], settings: RunSettings, scratch: str, relay: _Relay) -> tune.Tuner:
     trainable = tune.with_parameters(TuneTrial, settings=settings)
     return tune.Tuner(
         tune.with_resources(trainable, placement_of_config),
-        param_space={"grid_search": Uncopied(trial_config(trial, settings) for trial in trials)},
+        param_space={"grid_search": Uncopied(pack_config(pack, settings) for pack in packs)},
         tune_config=tune.TuneConfig(
             scheduler=InOrder(), reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
         ),

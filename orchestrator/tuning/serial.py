@@ -1,4 +1,4 @@
-"""The reference executor: a for loop over trials in this process."""
+"""The reference executor: a for loop over trials, or packs of them, in this process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from orchestrator.errors import UsageError
 from orchestrator.record import State
 from orchestrator.training.device import pick_device
 from orchestrator.trial import Trial
-from orchestrator.tuning.attempt import run_attempt
-from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted
+from orchestrator.tuning.events import Event, RunSettings, TrialEnded
+from orchestrator.tuning.packed import run_pack
+from orchestrator.tuning.packing import make_packs
 from orchestrator.tuning.stop_file import is_stop_asked
 
 
 def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
-    """Train `trials` one after the other; a stop ends the loop behind the trial that it stopped.
+    """Train `trials` one after the other, or a pack after the other; a stop ends the loop behind what it stopped.
 
     Raises:
         NotReadyError: a GPU is asked for and none is visible, or a disk is full.
@@ -28,17 +29,12 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event]:
                 f"{resources.workers}; leave out --executor serial, or write workers: 1"
             )
         pick_device(resources.gpus)
-    for trial in trials:
+    for pack in make_packs(trials, settings):
         if is_stop_asked(settings.stop_file):
             return
-        yield TrialStarted(trial.trial_id)
-        run = run_attempt(trial, settings)
-        while True:
-            try:
-                yield EpochFinished(trial.trial_id, next(run))
-            except StopIteration as stop:
-                ended: TrialEnded = stop.value
-                break
-        yield ended
-        if ended.state is State.WAITING:
+        has_stopped = False
+        for event in run_pack(pack, settings):
+            yield event
+            has_stopped |= isinstance(event, TrialEnded) and event.state is State.WAITING
+        if has_stopped:
             return

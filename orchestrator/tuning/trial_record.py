@@ -35,7 +35,7 @@ def complete_record(
         diverged=None,
         wall_time_s=outcome.progress.wall_time_s,
         train_time_s=outcome.progress.train_time_s,
-        **_shared(trial, attempt, settings, probe_times_s),
+        **_shared(trial, attempt, settings, outcome.progress.rows, probe_times_s),
     )
 
 
@@ -62,11 +62,13 @@ def ended_record(
         diverged=str(ended_by) if is_diverged else None,
         wall_time_s=wall_time_s,
         train_time_s=sum(row.wall_time_s for row in rows),
-        **_shared(trial, attempt, settings, probe_times_s),
+        **_shared(trial, attempt, settings, rows, probe_times_s),
     )
 
 
-def _shared(trial: Trial, attempt: Attempt, settings: RunSettings, probe_times_s: ProbeTimes) -> dict[str, Any]:
+def _shared(
+    trial: Trial, attempt: Attempt, settings: RunSettings, rows: Sequence[EpochMetrics], probe_times_s: ProbeTimes
+) -> dict[str, Any]:
     num_params, flops = _counts(trial)
     return {
         "trial_id": trial.trial_id,
@@ -78,6 +80,7 @@ def _shared(trial: Trial, attempt: Attempt, settings: RunSettings, probe_times_s
         "micro_batch_size": attempt.micro_batch_size,
         "deviations": attempt.deviations,
         "provenance": _provenance(trial, attempt, settings),
+        "num_packed": max((row.num_packed for row in rows), default=1),
         "predicted_time_s": settings.predicted_s.get(trial.trial_id),
         "predicted_memory_mib": _predicted_memory(trial, attempt),
         "probe_time_s": probe_times_s[0] if probe_times_s else None,

@@ -45,6 +45,7 @@ TRIAL_MEANINGS: Mapping[str, str] = {
     "error": "message of the last failure, for an unfinished trial",
     "failure": "kind of that failure, as `docs/guides/failures.md` lists them",
     "micro_batch_size": "images at a time, where memory ran out and it was trained with fewer than asked",
+    "num_packed": "seeds that one process trained together, at most; above 1 no time compares with another trial's",
     "deviations": "how it was trained otherwise than asked, or by several kinds of code or device",
     "protocol": "number of the version of models and training; only equals are averaged",
     "code_fingerprint": "hash of the sources of models and training and of the versions of torch and timm",
@@ -66,6 +67,7 @@ EPOCH_MEANINGS: Mapping[str, str] = {
     "val_acc": "share of validation images classified correctly, 0..1",
     "lr": "learning rate at the last step of the epoch",
     "wall_time_s": "seconds the epoch took, evaluation included",
+    "num_packed": "seeds that one process trained together in it; the seconds are those of all of them",
 }
 BLOCK_PLACE: Mapping[str, str] = {
     "epoch": "finished epochs when it was probed; 0 is the untrained network",

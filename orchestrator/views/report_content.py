@@ -90,7 +90,8 @@ def cost(table: pd.DataFrame) -> str:
     ended = table[table["state"].isin([State.COMPLETE, State.DIVERGED])]
     if ended.empty:
         return ""
-    time, memory = duration(float(ended["wall_time_s"].sum())), float(ended["peak_memory_mib"].max())
+    shares_s = ended["wall_time_s"] / ended["num_packed"].fillna(1)  # seeds of a pack share their time
+    time, memory = duration(float(shares_s.sum())), float(ended["peak_memory_mib"].max())
     return (
         f"{len(ended)} trials took {time} together, one after the other; the largest needed {memory:.0f} MiB of memory."
     )
@@ -99,15 +100,18 @@ def cost(table: pd.DataFrame) -> str:
 def forecast_table(table: pd.DataFrame) -> TextTable:
     """A row a cell whose time was known beforehand: what its finished trials were expected to take, and what they took.
 
-    Times are means over trials; memory is on a GPU alone.
+    Times are means over trials; memory is on a GPU alone. Trials that were packed have a row of their own, which says
+    so and compares nothing: what they took was taken by all seeds of the pack.
     """
     known = table[(table["state"] == State.COMPLETE) & table["predicted_time_s"].notna()]
     columns = ["predicted_time_s", "train_time_s", "predicted_memory_mib", "peak_memory_mib"]
     rows = []
-    for label, trials in known.groupby("label", sort=False, observed=True):
+    for (label, num_packed), trials in known.groupby(["label", "num_packed"], sort=False, observed=True):
         expected, took, expected_mib, needed_mib = (float(trials[column].mean()) for column in columns)
         memory = (ABSENT, ABSENT) if pd.isna(expected_mib) else (f"{expected_mib:,.0f}", f"{needed_mib:,.0f}")
         ratio = f"{took / expected:.2f}" if expected else ABSENT
+        if num_packed > 1:
+            label, ratio, memory = f"{label}, {num_packed} seeds in one pass", ABSENT, (ABSENT, ABSENT)
         rows.append((str(label), str(len(trials)), duration(expected), duration(took), ratio, *memory))
     headings = ("cell", "trials", "expected", "took", "took / expected", "expected MiB", "needed MiB")
     return TextTable(headings, tuple(rows[:MAX_ROWS]), max(0, len(rows) - MAX_ROWS))

@@ -50,7 +50,7 @@ COLUMN_TYPES: Mapping[str, str] = {
     "diverged": "string",
     "error": "string",
     "failure": "string",
-    "micro_batch_size": "Int64",
+    **dict.fromkeys(("micro_batch_size", "num_packed"), "Int64"),
     "deviations": "string",
     "protocol": "Int64",
     "code_fingerprint": "string",
@@ -69,6 +69,7 @@ EPOCH_TYPES: Mapping[str, str] = {
     **{name: COLUMN_TYPES[name] for name in (*FIRST_COLUMNS, *MODEL_FIELDS)},
     "epoch": "Int64",
     **dict.fromkeys(("train_loss", "val_loss", "val_acc", "lr", "wall_time_s"), "float64"),
+    "num_packed": "Int64",
 }
 """The columns of `read_epochs` besides the axes, with their pandas types."""
 

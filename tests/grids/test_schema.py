@@ -52,6 +52,7 @@ BETWEEN_FIELDS = {
     "one and a half GPUs",
     "a rule of overrides with one and a half GPUs",
     "two workers on half a GPU each",
+    "a pack that several workers train",
     "an empty text",
     "infinity",
     "not a number",

@@ -20,7 +20,7 @@ tune: {axes: {weight_decay: [0, 0.1]}, num_trials: 2}
 model: {num_heads: 2, patch_size: 2.0, qkv_bias: false, init_values: null}
 data: {name: digits, root: /data}
 train: {epochs: 2, batch_size: 8}
-resources: {cpus: 2, gpus: 0.5, workers: 1, compile: true, oom: halve, hang_minutes: 0.5}
+resources: {cpus: 2, gpus: 0.5, workers: 1, compile: true, oom: halve, pack: 3, hang_minutes: 0.5}
 tracking: {mlflow: false}
 probe: {enabled: true, images: 32, epochs: [1, 2], skip_images: 0}
 """
@@ -38,7 +38,9 @@ def test_every_key_is_read() -> None:
     assert spec.exclude == ({"depth": (2,), "mixup": (0.0, 0.1), "embed_dim": (8,)},)
     assert spec.seeds == (3, 1)
     assert spec.model == {"num_heads": 2, "patch_size": 2, "qkv_bias": False, "init_values": None}
-    assert spec.resources == Resources(cpus=2.0, gpus=0.5, workers=1, compile=True, oom="halve", hang_minutes=0.5)
+    assert spec.resources == Resources(
+        cpus=2.0, gpus=0.5, workers=1, compile=True, oom="halve", pack=3, hang_minutes=0.5
+    )
     assert spec.tracking == Tracking(mlflow=False)
     assert spec.probe == Probe(enabled=True, images=32, epochs=(1, 2), skip_images=0)
     assert spec.question == "why?"

@@ -157,6 +157,7 @@ def make_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str] = ("depth"
     usual = {"state": "COMPLETE", "depth": 12, "attention": "self", "embed_dim": 48, "num_heads": 4, "seed": 0}
     usual |= {"test_acc": 0.9, "val_acc": 0.9, "protocol": 1, "code_fingerprint": "c0de", "device": "cpu"}
     usual |= {"num_params": 1000, "flops": 2000, "num_test_images": 360, "num_attempts": 1, "num_epochs": 4}
+    usual |= {"num_packed": 1}
     full = []
     for number, row in enumerate(rows):
         content = {**usual, "trial_id": f"t{number}", **row}

@@ -109,4 +109,8 @@ def test_what_was_expected_stands_beside_what_was_measured() -> None:
     on_gpu = {"predicted_time_s": 10.0, "train_time_s": 10.0, "predicted_memory_mib": 2000.0, "peak_memory_mib": 2100.0}
     (row,) = forecast_table(make_table([on_gpu])).rows
     assert row[-2:] == ("2,000", "2,100")
+    packed = {"num_packed": 3, "predicted_time_s": 10.0, "train_time_s": 25.0, "predicted_memory_mib": 2000.0}
+    alone, together = forecast_table(make_table([on_gpu, packed])).rows
+    assert alone[0] == "depth 12, self"
+    assert together == ("depth 12, self, 3 seeds in one pass", "1", "10 s", "25 s", ABSENT, ABSENT, ABSENT)
     assert forecast_table(make_table([{"seed": 0}])).rows == ()
