@@ -146,7 +146,8 @@ def main(arguments: Sequence[str]) -> int:
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items() if name != "ray")
     print(make_table(found))
     print(
-        "A step of two blocks over one with timm's self-attention (SDPA), AdamW, float32; * marks what is used. "
+        "A step of two blocks over one with self-attention as orch trains it (timm's; of few tokens with its map), "
+        "AdamW, float32; * marks what is used. "
         f"{options.steps} steps in turn, {options.threads} thread; {provenance.cpu_name()}, {os.cpu_count()} cores; "
         f"{versions}."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.catalog import MAP_FREE_FROM, is_dotted_attention
+from orchestrator.catalog import FEW_TOKENS, MAP_FREE_FROM, is_dotted_attention
 from orchestrator.configs import ModelConfig
 
 OWN_ATTENTION_MAPS = 3
@@ -125,7 +125,7 @@ def attention_bytes(
     if cost.is_map_free and num_tokens >= MAP_FREE_FROM and not is_plain:
         return found
     if cost.map_bytes is None and cos_reg is None:
-        keeps_map = name == "self" and num_tokens < MAP_FREE_FROM and not (is_plain or model.qk_norm)
+        keeps_map = name == "self" and num_tokens < FEW_TOKENS and not (is_plain or model.qk_norm)
         return found + (4 * elements if keeps_map else 4 * heads * num_tokens)
     map_bytes, penalty = cost.map_bytes or (4, 6), PENALTY_BYTES[cos_reg]
     dropout = (2 if half else 4) + 1 if model.attn_drop_rate > 0 else 0

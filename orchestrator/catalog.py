@@ -22,6 +22,9 @@ OPTION_DEFAULTS: Mapping[str, str | float | bool | None] = {
 MAP_FREE_FROM = 65
 """Tokens from which a CPU mixes heads without keeping maps: an 8 x 8 grid of patches and the class token."""
 
+FEW_TOKENS = 32
+"""Of fewer tokens a CPU that trains keeps the map of self-attention, because that is faster than a fused kernel."""
+
 _LAST = ("reattention_last",)
 _THETA = (*_LAST, "reattention_init", "reattention_frozen")
 

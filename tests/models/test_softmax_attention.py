@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.catalog import MAP_FREE_FROM
+from orchestrator.catalog import FEW_TOKENS
 from orchestrator.models import AttentionSpec, softmax_attention
 from orchestrator.models.softmax_attention import MapAttention, SelfAttention, SoftmaxAttention, attend_few
 from tests.models.attention_references import (
@@ -71,7 +71,7 @@ def with_gradients(attention: torch.nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 def test_of_few_tokens_outputs_and_gradients_are_those_of_the_fused_kernel(monkeypatch, dtype, tolerance):
     attention, x = make_attention("self").to(dtype), tokens(7).to(dtype)
     found = with_gradients(attention, x)
-    monkeypatch.setattr(softmax_attention, "MAP_FREE_FROM", 0)
+    monkeypatch.setattr(softmax_attention, "FEW_TOKENS", 0)
     for one, other in zip(found, with_gradients(attention, x), strict=True):
         assert_near(one, other, tolerance)
 
@@ -83,7 +83,7 @@ def test_the_map_is_kept_for_few_tokens_that_a_cpu_trains_in_full_precision(monk
     spec = AttentionSpec(
         dim=DIM, num_heads=HEADS, qk_norm=case == "normed queries", attn_drop=0.1 * (case == "dropped")
     )
-    x = torch.randn(2, MAP_FREE_FROM - (case != "many tokens"), DIM)
+    x = torch.randn(2, FEW_TOKENS - (case != "many tokens"), DIM)
     with torch.autocast("cpu", enabled=case == "rounded"), torch.set_grad_enabled(case != "evaluated"):
         SelfAttention(spec)(x)
     assert calls == ([True] if case == "trained" else [])
