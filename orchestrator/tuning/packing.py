@@ -28,10 +28,10 @@ def pack_size(trial: Trial, resources: Resources, executor: str = "serial") -> i
     """How many seeds of the trial's cell one process trains together, at most.
 
     `auto` packs on a GPU whose step of one seed, batch size times tokens, is launched slower than it is computed: so
-    many seeds that their common step fills it, as far as its memory holds them by the closed form. It trains alone on
-    CPUs, where a stacked step is no faster, large steps, attentions whose memory is not known, and under Ray, whose
-    driver sees no node's GPU.
-    The limits are published ones (a GPU saturates at 30,000 to 50,000 tokens a step) and not yet measured here.
+    many seeds that their common step fills it, as far as its memory holds them by the closed form. Trained alone are
+    trials on CPUs, which have no launches to save, large steps, attentions whose memory is not known, and trials under
+    Ray, whose driver sees no node's GPU. The limits are published ones (a GPU saturates at 30,000 to 50,000 tokens a
+    step) and not yet measured here.
     """
     if resources.workers > 1:
         return 1

@@ -145,6 +145,8 @@ def rounding_causes(before: TrialRecord, now: TrialRecord) -> tuple[str, ...]:
         causes += versions
     if then.code_fingerprint != here.code_fingerprint and not versions:
         causes.append("the sources of models/ or training/ changed")
+    if max(before.num_packed, now.num_packed) > 1:
+        causes.append(f"seeds trained in one pass: {before.num_packed} -> {now.num_packed}")
     causes += [f"it was first trained otherwise than asked: {text}" for text in before.deviations]
     causes += [f"it is trained otherwise than asked: {text}" for text in now.deviations]
     return tuple(causes)

@@ -142,6 +142,7 @@ def test_a_trial_that_was_not_trained_as_asked_may_round_otherwise(trained: Resu
     (cause,) = rounding_causes(halved, record)
     assert cause == "it was first trained otherwise than asked: 32 images at a time instead of 64"
     assert rounding_causes(record, halved) != ()
+    assert rounding_causes(changed(record, num_packed=3), record) == ("seeds trained in one pass: 3 -> 1",)
 
 
 def test_a_trial_that_cannot_be_trained_again_differs(trained: ResultsDir, tmp_path: Path) -> None:
