@@ -45,6 +45,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("object_files",),
     ("durable",),
     ("lease",),
+    ("npz_files",),
     ("results",),
     ("models",),
     ("training",),
@@ -68,6 +69,7 @@ VIEWS_READ = {
     "record",
     "tuned",
     "durable",
+    "npz_files",
     "results",
     "views",
 }

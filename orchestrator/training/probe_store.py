@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import durable
+from orchestrator.npz_files import npz_bytes, read_npz
 from orchestrator.probe_catalog import PROBES
 
 Array = NDArray[np.float64]
@@ -58,11 +57,10 @@ class ProbeStore:
 
     def _load(self, path: Path) -> dict[str, Array] | None:
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
+            arrays = read_npz(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             log.warning("%s is damaged, its moment counts as not probed: %s", path, error)
             return None
         if arrays.keys() != PROBES.keys():
@@ -74,10 +72,3 @@ class ProbeStore:
 def stack_moments(moments: list[dict[str, Array]]) -> dict[str, Array]:
     """The arrays of `probes.npz`, [E,...], from those of its moments in order."""
     return {name: np.stack([arrays[name] for arrays in moments]) for name in PROBES}
-
-
-def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """A compressed npz file; nothing in it is a pickle."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()

@@ -7,7 +7,6 @@ never an exception for the executor.
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import time
 from collections.abc import Callable, Generator
@@ -29,6 +28,7 @@ from orchestrator.errors import (
 )
 from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease, RunWatch, create, wait_until_free
+from orchestrator.npz_files import npz_bytes
 from orchestrator.record import LOST, Attempt, EpochMetrics, State, TrialRecord
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
@@ -37,7 +37,7 @@ from orchestrator.training.device import device_name, pick_device
 from orchestrator.training.loop import Outcome, train
 from orchestrator.training.micro_batch import release_memory
 from orchestrator.training.pack import Pack, UnpackedError
-from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
+from orchestrator.training.probe_store import ProbeStore, stack_moments
 from orchestrator.trial import Trial
 from orchestrator.tuning.attempt_log import logging_to
 from orchestrator.tuning.attempt_start import Start, begin, mark_halved, training_settings
@@ -275,10 +275,10 @@ def _commit(
 ) -> None:
     """Final weights and predictions first, `record.json` last: its presence says that the trial is finished."""
     store.commit_final(outcome.weights)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, is_correct=np.packbits(outcome.is_correct), num_images=len(outcome.is_correct))
+    is_correct = outcome.is_correct
     lease.check()
-    durable.write_bytes(folder.predictions_file, buffer.getvalue())
+    packed = npz_bytes({"is_correct": np.packbits(is_correct), "num_images": len(is_correct)})
+    durable.write_bytes(folder.predictions_file, packed)
     lease.check()
     durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
     store.keep_only_final()

@@ -7,8 +7,6 @@ metric rows by the numbers that were made of them.
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ResultsError
+from orchestrator.npz_files import read_npz
 from orchestrator.places import is_local
+from orchestrator.probe_catalog import PROBES
 from orchestrator.record import State, TrialRecord
 from orchestrator.results import TrialFolder
 from orchestrator.trial import Trial
@@ -50,7 +50,7 @@ def check_files(folder: TrialFolder) -> FileReport:
         return FileReport(trial_id=trial_id, record=None, has_weights=False, problems=(str(error),))
     if record is None:
         return FileReport(trial_id=trial_id, record=None, has_weights=False)
-    problems = [*_identity_problems(folder, record), *_metrics_problems(folder, record)]
+    problems = [*_identity_problems(folder, record), *_metrics_problems(folder, record), *_probes_problems(folder)]
     weights = folder.final_weights_file
     has_weights = weights.exists()
     if record.state is State.COMPLETE:
@@ -85,9 +85,9 @@ def sha256_of_file(path: Path) -> str:
 def read_is_correct(folder: TrialFolder) -> NDArray[np.bool_] | None:
     """[images] whether the final model was right; None where the file is missing or damaged."""
     try:
-        with np.load(io.BytesIO(folder.predictions_file.read_bytes()), allow_pickle=False) as content:
-            return np.unpackbits(content["is_correct"])[: int(content["num_images"])].astype(bool)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        content = read_npz(folder.predictions_file.read_bytes())
+        return np.unpackbits(content["is_correct"])[: int(content["num_images"])].astype(bool)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -102,6 +102,18 @@ def _identity_problems(folder: TrialFolder, record: TrialRecord) -> list[str]:
     if folder.read_trial() != record.trial:
         return [f"{folder.trial_file} does not say what the record says was asked"]
     return []
+
+
+def _probes_problems(folder: TrialFolder) -> list[str]:
+    """A zip archive keeps a checksum of each array; a trial that was not probed has no file."""
+    try:
+        names = read_npz(folder.probes_file.read_bytes()).keys()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        return [f"{folder.probes_file} is damaged: {error}"]
+    missing = sorted(PROBES.keys() - names)
+    return [f"{folder.probes_file} is damaged: it has no {missing[0]}"] if missing else []
 
 
 def _metrics_problems(folder: TrialFolder, record: TrialRecord) -> list[str]:

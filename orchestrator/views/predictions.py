@@ -6,25 +6,18 @@ data and the share of it that is held out, which fix the images and their order.
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.errors import ResultsError
+from orchestrator.npz_files import read_npz
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.views.replicates import Replicates, score_images, score_seeds
 from orchestrator.views.table import averaged_trials
 from orchestrator.views.trial_rows import test_set_of
-
-HEADER_BYTES = 128
-"""Of a small array's description; numpy pads it to a multiple of 64."""
 
 
 def read_replicates(results: ResultsDir, trials: pd.DataFrame) -> Replicates | None:
@@ -82,7 +75,7 @@ def read_is_correct(folder: TrialFolder, acc: float) -> NDArray[np.bool_] | None
         content = read_npz(folder.predictions_file.read_bytes())
         num_images = int(content["num_images"])
         bits = np.unpackbits(content["is_correct"])[:num_images].astype(bool)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if not num_images or len(bits) != num_images or abs(float(bits.mean()) - acc) > 0.5 / num_images:
         return None
@@ -98,30 +91,3 @@ def name_test_set(folder: TrialFolder) -> str | None:
     if record is None:
         return None
     return test_set_of(record)
-
-
-def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of a small npz file, as `np.load` without pickles; a fifth of its time, most of which goes into the
-    text that describes an array, and that is the same for thousands of trials.
-
-    Raises:
-        ValueError, EOFError, zlib.error, zipfile.BadZipFile: the file is damaged, or holds Python objects.
-    """
-    found = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name in archive.namelist():
-            member = archive.read(name)
-            start, shape, dtype = _read_header(member[:HEADER_BYTES])
-            found[name.removesuffix(".npy")] = np.frombuffer(member, dtype, offset=start).reshape(shape)
-    return found
-
-
-@lru_cache(maxsize=256)
-def _read_header(start: bytes) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
-    stream = io.BytesIO(start)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("not an array of version 1.0")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.hasobject or is_fortran:
-        raise ValueError("neither Python objects nor Fortran order are read")
-    return stream.tell(), shape, dtype

@@ -5,7 +5,6 @@ Trials that were not probed, or whose `probes.npz` cannot be read, have no rows;
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.errors import UsageError
+from orchestrator.npz_files import read_npz
 from orchestrator.probe_catalog import PROBES
 from orchestrator.record import State
 from orchestrator.results import ResultsDir, TrialFolder
@@ -164,9 +164,8 @@ def _probed(results: str | Path | ResultsDir, table: pd.DataFrame) -> Iterator[t
 
 def _read(folder: TrialFolder) -> dict[str, Array] | None:
     try:
-        with folder.probes_file.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            found = {name: content[name] for name in content.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = read_npz(folder.probes_file.read_bytes())
+    except (OSError, ValueError):
         return None
     return found if PROBES.keys() <= found.keys() else None
 

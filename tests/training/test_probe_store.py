@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.npz_files import npz_bytes
 from orchestrator.probe_catalog import PROBES
-from orchestrator.training.probe_store import ProbeStore, npz_bytes, stack_moments
+from orchestrator.training.probe_store import ProbeStore, stack_moments
 
 
 def moment(epoch: int) -> dict[str, np.ndarray]:

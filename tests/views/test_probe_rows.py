@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator import durable
 from orchestrator.errors import UsageError
+from orchestrator.npz_files import npz_bytes
 from orchestrator.probe_catalog import PROBES
-from orchestrator.training.probe_store import npz_bytes
 from orchestrator.trial import Trial
 from orchestrator.views.probe_rows import HEAD_SUMMARIES, block_columns, read_probe_arrays, read_probes
 from orchestrator.views.table import read_table
