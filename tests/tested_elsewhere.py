@@ -29,6 +29,7 @@ TESTED_ELSEWHERE = {
     "tuning/events.py": "tuning/test_executors.py",
     "models/batch_share.py": "training/test_shards.py",
     "training/evaluate.py": "training/test_shards.py",
+    "tuning/attempt_end.py": "faults/test_displaced.py",
     "tuning/attempt_start.py": "tuning/test_attempt_failures.py",
     "training/stacked_epoch.py": "training/test_pack.py",
     "training/micro_batch.py": "tuning/test_fitting.py",

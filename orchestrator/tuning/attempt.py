@@ -14,12 +14,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from orchestrator import durable, provenance
 from orchestrator.errors import (
     DeviceLostError,
-    DivergedError,
     OrchestratorError,
     ResultsError,
     StoppedError,
@@ -28,7 +25,6 @@ from orchestrator.errors import (
 )
 from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease, RunWatch, create, wait_until_free
-from orchestrator.npz_files import npz_bytes
 from orchestrator.record import LOST, Attempt, EpochMetrics, State, TrialRecord
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
@@ -37,18 +33,18 @@ from orchestrator.training.device import device_name, pick_device
 from orchestrator.training.loop import Outcome, train
 from orchestrator.training.micro_batch import release_memory
 from orchestrator.training.pack import Pack, UnpackedError
-from orchestrator.training.probe_store import ProbeStore, stack_moments
+from orchestrator.training.probe_store import ProbeStore
 from orchestrator.trial import Trial
+from orchestrator.tuning.attempt_end import to_record
 from orchestrator.tuning.attempt_log import logging_to
 from orchestrator.tuning.attempt_start import Start, begin, mark_halved, training_settings
 from orchestrator.tuning.events import RunSettings, TrialEnded, run_name
 from orchestrator.tuning.failures import describe_failure, told_traceback
 from orchestrator.tuning.fitting import train_that_fits
 from orchestrator.tuning.heartbeat import Heartbeat, watched_attempt
-from orchestrator.tuning.pruning import PrunedError, PruneRule, check_goes_on
+from orchestrator.tuning.pruning import PruneRule, check_goes_on
 from orchestrator.tuning.stop_file import stop_check
 from orchestrator.tuning.tidying import tidy_finished
-from orchestrator.tuning.trial_record import complete_record, ended_record
 
 log = logging.getLogger("orchestrator")
 
@@ -157,18 +153,9 @@ def _attempt(
         hang_minutes = settings.resources_of(trial).hang_minutes
         start = begin(trial, settings, lease, store)
         with watched_attempt(folder, lease.claim.number, hang_minutes, end) as heart:
-            outcome = yield from _train(trial, folder, settings, store, start, should_stop, lease, heart, pack)
-            record = complete_record(trial, lease.claim, settings, outcome, _stack_probes(folder, lease))
-            _commit(folder, store, record, outcome, lease)
-        end("COMPLETE")
-    except (DivergedError, PrunedError) as error:
-        rows, spent_s = folder.read_metrics(), time.monotonic() - began
-        record = ended_record(trial, lease.claim, settings, error, rows, spent_s, _stack_probes(folder, lease))
-        lease.check()
-        durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
-        end(record.state, str(error))
-        if record.state is State.PRUNED:
-            durable.remove_folder(folder.checkpoints)
+            training = _train(trial, folder, settings, store, start, should_stop, lease, heart, pack)
+            record, told = yield from to_record(trial, folder, settings, store, lease, training)
+        end(record.state, told)
     except StoppedError as error:
         end("STOPPED", str(error))
         return TrialEnded(trial.trial_id, State.WAITING)
@@ -268,32 +255,6 @@ def _write_epochs(
         heart.pause()
         yield row
         check_goes_on(rule, (row,) if row is not None else ())
-
-
-def _commit(
-    folder: TrialFolder, store: CheckpointStore, record: TrialRecord, outcome: Outcome, lease: Lease[Attempt]
-) -> None:
-    """Final weights and predictions first, `record.json` last: its presence says that the trial is finished."""
-    store.commit_final(outcome.weights)
-    is_correct = outcome.is_correct
-    lease.check()
-    packed = npz_bytes({"is_correct": np.packbits(is_correct), "num_images": len(is_correct)})
-    durable.write_bytes(folder.predictions_file, packed)
-    lease.check()
-    durable.write_sealed_json(folder.record_file, dataclasses.asdict(record))
-    store.keep_only_final()
-    ProbeStore(folder.probes).remove()
-
-
-def _stack_probes(folder: TrialFolder, lease: Lease[Attempt]) -> tuple[float, float] | None:
-    """Write `probes.npz`; the seconds its probes and skipped blocks took, or None where nothing was probed."""
-    moments = ProbeStore(folder.probes).moments()
-    if not moments:
-        return None
-    stacked = stack_moments(moments)
-    lease.check()
-    durable.write_bytes(folder.probes_file, npz_bytes(stacked))
-    return float(stacked["probe_time_s"].sum()), float(stacked["skip_time_s"].sum())
 
 
 def _line(row: EpochMetrics) -> str:

@@ -54,6 +54,7 @@ def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: Che
     """Clear what a crash left and write down what is trained, on what, and from where.
 
     Raises:
+        SupersededError: another attempt has taken the trial over.
         GivenUpError: earlier attempts died at the same place again and again.
         ChangedCodeError: other code, libraries or data half trained it.
         ResultsError: the folder cannot be written.
@@ -61,8 +62,10 @@ def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: Che
     results = ResultsDir(settings.results_root)
     folder = results.trial(trial.trial_id)
     for place in (folder.path, folder.checkpoints, folder.probes):
+        lease.check()
         durable.remove_leftovers(place)
     checkpoint = store.load_newest()
+    lease.check()
     durable.write_json(folder.trial_file, trial.canonical())
     remember_code(results)
     name = checkpoint.name if checkpoint else None

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 Door = tuple[str, int]
 
 SECONDS_BETWEEN_KNOCKS = 1.5
-SECONDS_TO_OPEN = 2.0
+SECONDS_TO_OPEN = 1.0
 CLOSED_IS_BELIEVED_AT = 2
-SILENCE_IS_BELIEVED_AT = 4
+SILENCE_IS_BELIEVED_AT = 3
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments to the driver, a worker or the raylet of a sweep on Ray, round after round.
+"""SIGKILL at random moments to the driver, a worker and the raylet of a sweep on Ray, in turn, round after round.
 
     python -m tests.faults.soak --rounds 200
 
@@ -48,6 +48,8 @@ class Tally:
     num_rounds: int = 0
     num_sweeps: int = 0
     kills: Counter[str] = field(default_factory=Counter)
+    num_missed: int = 0
+    """Rounds whose victim was not there while the run went on, as between two trials."""
     epochs_again: int = 0
     """Finished epochs that a later attempt trained again, over all rounds."""
     interrupted: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -92,9 +94,9 @@ def untouched(folder: Path) -> dict[str, Any]:
 def one_round(folder: Path, results: ResultsDir, choice: random.Random, tally: Tally) -> bool:
     """Start or go on, kill somebody, look at what is left; whether the sweep has ended."""
     finished = {trial.path.name: trial.record_file.read_bytes() for trial in results.trials() if has_record(trial)}
-    victim = choice.choice(VICTIMS)
+    victim = VICTIMS[tally.num_rounds % len(VICTIMS)]
     with command(folder, "run", "soak.yaml", "--json", "--results", str(results.root)) as running:
-        target = wait_for_victim(running, victim, choice)
+        target = wait_for_victim(running, victim, choice, tally)
         if target is not None:
             remember(results, tally)
             os.kill(target, signal.SIGKILL)
@@ -110,7 +112,7 @@ def one_round(folder: Path, results: ResultsDir, choice: random.Random, tally: T
     return all(has_record(results.trial(name)) for name in members(results))
 
 
-def wait_for_victim(running: Command, victim: str, choice: random.Random) -> int | None:
+def wait_for_victim(running: Command, victim: str, choice: random.Random, tally: Tally) -> int | None:
     """The process to kill, at a random moment of the training; None where the sweep ended before."""
     deadline = time.monotonic() + 300
     while not running.events("trial_started"):
@@ -125,6 +127,8 @@ def wait_for_victim(running: Command, victim: str, choice: random.Random) -> int
         return running.process.pid
     pattern = "ray::ResourceTrainable" if victim == "worker" else "/raylet/raylet"
     found = [process for process, name in running.family().items() if pattern in name]
+    if not found and running.process.poll() is None:
+        tally.num_missed += 1
     return choice.choice(found) if found else None
 
 

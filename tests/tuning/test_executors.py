@@ -216,3 +216,41 @@ def test_a_gpu_that_is_not_there_is_refused_with_advice(results: ResultsDir, tin
         pytest.skip("there is a GPU")
     with pytest.raises(NotReadyError, match=r"resources\.gpus asks for a GPU"):
         execute("serial", [tiny_trial], settings_for(results, [tiny_trial], "serial", resources=Resources(gpus=1)))
+
+
+@pytest.mark.slow
+class TestManyTrialsOnRay:
+    """More trials than one Tune experiment takes are run in several, one after the other."""
+
+    @pytest.fixture
+    def executor(self, executor: str) -> str:
+        if executor != "ray_tune":
+            pytest.skip("the serial executor has no experiments")
+        return executor
+
+    @pytest.fixture(autouse=True)
+    def _two_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from orchestrator.tuning import ray_tune
+
+        monkeypatch.setattr(ray_tune, "TRIALS_AT_A_TIME", 2)
+
+    def test_every_trial_ends_once(self, executor: str, results: ResultsDir) -> None:
+        trials = [replace(tiny(), seed=seed) for seed in range(5)]
+        events = execute(executor, trials, settings_for(results, trials, executor))
+        ended = [event for event in events if isinstance(event, TrialEnded)]
+        assert sorted(event.trial_id for event in ended) == sorted(trial.trial_id for trial in trials)
+        assert {event.state for event in ended} == {State.COMPLETE}
+
+    def test_a_stop_between_two_of_them_starts_no_more(self, executor: str, results: ResultsDir) -> None:
+        from orchestrator.tuning import ray_tune
+
+        trials = [replace(tiny(), seed=seed) for seed in range(5)]
+        settings = settings_for(results, trials, executor)
+        ended = []
+        for event in ray_tune.execute(trials, settings):
+            if isinstance(event, TrialEnded):
+                ended.append(event)
+            if len(ended) == 2:
+                settings.stop_file.write_text("a test asked")
+        assert len(ended) == 2
+        assert sum(results.trial(trial.trial_id).num_attempts() for trial in trials) == 2

@@ -47,6 +47,11 @@ def test_silence_is_believed_later(monkeypatch: pytest.MonkeyPatch) -> None:
     assert looks == ray_watch.SILENCE_IS_BELIEVED_AT
 
 
+def test_even_two_silent_doors_leave_time_to_go_within_a_quarter_of_a_minute() -> None:
+    round_s = ray_watch.SECONDS_BETWEEN_KNOCKS + 2 * ray_watch.SECONDS_TO_OPEN
+    assert round_s * max(ray_watch.SILENCE_IS_BELIEVED_AT, ray_watch.CLOSED_IS_BELIEVED_AT) <= 11.0
+
+
 def test_the_thread_tells_what_went_away(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_watch, "SECONDS_BETWEEN_KNOCKS", 0.01)
     watch = Watch({"the raylet": server.getsockname()})
