@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import provenance
 from orchestrator.results import ResultsDir
 from tests.faults.crash_once.sitecustomize import CRASHED
 from tests.faults.crashing import TWO_TRIALS, in_child, leftovers, numbers_of, run_to_end
@@ -45,7 +46,9 @@ def plan() -> list[list[str]]:
     of_trials = [
         [call, f"{trial.trial_id}/{name}", moment] for trial, (call, name, moment) in zip(trials, points, strict=True)
     ]
-    return [*([call, name, moment] for call, name in OF_THE_DRIVER for moment in MOMENTS), *of_trials]
+    of_driver = [[call, name, moment] for call, name in OF_THE_DRIVER for moment in MOMENTS]
+    of_all = [["replace", f"code/{provenance.code_fingerprint()}.json", moment] for moment in MOMENTS]
+    return [*of_driver, *of_all, *of_trials]
 
 
 def orch_run(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -53,12 +56,12 @@ def orch_run(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", "run", "tiny.yaml"],
         cwd=folder, env={**os.environ, "PYTHONPATH": paths, "ORCH_CRASH_PLAN": str(folder / "crashes")},
-        capture_output=True, text=True, timeout=400, check=False,
+        capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_after_a_crash_at_each_kind_of_file_a_sweep_on_ray_ends_as_one_never_touched(tmp_path: Path) -> None:
     (tmp_path / "crashes").mkdir()
     (tmp_path / "tiny.yaml").write_text(TEXT)
@@ -78,5 +81,5 @@ def test_after_a_crash_at_each_kind_of_file_a_sweep_on_ray_ends_as_one_never_tou
     assert leftovers(results) == []
     assert in_child(lambda: run_to_end(whole, TEXT), tmp_path / "child")() == 0
     assert numbers_of(results, TEXT) == numbers_of(whole, TEXT)
-    for folder in results.trials():
-        assert len(folder.read_attempts()) <= 2
+    num_attempts = [len(folder.read_attempts()) for folder in results.trials()]
+    assert sum(num_attempts) <= 2 * len(num_attempts) + len(MOMENTS)  # the code's file is written by whoever is first
