@@ -24,10 +24,10 @@ from tests.browser import BROWSER, dump_page
 from tests.views.answered_sweep import build_answered, change_record
 from tests.views.sweep_builder import SweepBuilder, diverged, make_provenance
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome is installed"),
-]
+pytestmark = pytest.mark.slow
+in_a_browser = pytest.mark.skipif(
+    BROWSER is None, reason="no chromium or google-chrome is installed, so that no script runs is not seen in a browser"
+)
 
 ATTACKS = (
     "<script>window.pwned = 1; document.title = 'pwned'; fetch('/stolen/{where}')</script>",
@@ -108,6 +108,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         return write_report(root, sweep.name)
 
 
+@in_a_browser
 def test_no_script_of_a_report_runs_and_nothing_is_asked_of_the_network(report: Report) -> None:
     with listening(report.path.parent) as (address, asked):
         shown = dump_page(f"{address}/index.html")
@@ -121,21 +122,13 @@ def test_no_script_of_a_report_runs_and_nothing_is_asked_of_the_network(report: 
 def test_each_place_of_the_attack_is_on_the_page(report: Report) -> None:
     page = report.path.read_text()
     places = (
-        "device",
-        "host",
-        "command",
-        "commit",
-        "question",
-        "error",
-        "diverged",
-        "spec",
-        "value",
-        "torch",
-        "library",
+        *("device", "host", "command", "commit", "question", "error", "diverged", "spec", "value", "torch", "library"),
+        *("axis", "attention", "code", "data", "executor", "notice"),
     )
     assert [place for place in places if f"/stolen/{place}" not in page] == []
 
 
+@in_a_browser
 def test_the_browser_would_have_run_it(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(f"<!DOCTYPE html><title>x</title>{attack('here')}")
     with listening(tmp_path) as (address, asked):
@@ -144,6 +137,7 @@ def test_the_browser_would_have_run_it(tmp_path: Path) -> None:
     assert "/stolen/here" in asked
 
 
+@in_a_browser
 def test_the_policy_alone_holds_where_escaping_was_forgotten(report: Report, tmp_path: Path) -> None:
     policy = re.search(r"<meta http-equiv=.Content-Security-Policy.*?>", report.path.read_text())
     assert policy is not None

@@ -128,7 +128,8 @@ def shortages(need: Need, machine: Machine, place: Path, already: int = 0) -> li
     if machine.free_bytes is not None and num_bytes > machine.free_bytes:
         found.append(
             f"disk: weights and checkpoints take at least {size_text(num_bytes)} and "
-            f"{size_text(machine.free_bytes)} are free at {place}; free some (`orch gc` tells what can go), or name another disk with --results"
+            f"{size_text(machine.free_bytes)} are free at {place}; free some (`orch gc` tells what can "
+            "go), or name another disk with --results"
         )
     if machine.free_files is not None and need.num_files > machine.free_files:
         found.append(
@@ -147,7 +148,8 @@ def shortages(need: Need, machine: Machine, place: Path, already: int = 0) -> li
     if machine.shared_bytes is not None and need.shared_bytes > machine.shared_bytes:
         found.append(
             f"shared memory: loading images takes at least {size_text(need.shared_bytes)} and "
-            f"{size_text(machine.shared_bytes)} are free in {SHARED_MEMORY}; enlarge it (in Docker: --shm-size=8g), or set resources.cpus to 1"
+            f"{size_text(machine.shared_bytes)} are free in {SHARED_MEMORY}; enlarge it (in Docker: --shm-size=8g), "
+            "or set resources.cpus to 1"
         )
     return found
 
