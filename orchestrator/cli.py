@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from orchestrator import __version__
+from orchestrator import __version__, early_stop
 from orchestrator.cli_options import WrittenPath, json_option, plan_options, results_option, run_options
 from orchestrator.cli_trust import gc, verify
 from orchestrator.errors import OrchestratorError, SpecError, StoppedError
@@ -259,6 +259,7 @@ def completion(shell: str, results: Path, as_json: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    early_stop.listen(words)
     sys.exit(run_command(words))
 
 
@@ -266,17 +267,13 @@ def run_command(words: list[str]) -> int:
     """Run one command; every error becomes a sentence on stderr and an exit code."""
     try:
         return int(cli.main(words, prog_name="orch", standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        click.echo("stopped", err=True)
-        return 130
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return early_stop.tell(words)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except OrchestratorError as error:
         return _fail(words, error)
-    except KeyboardInterrupt:
-        click.echo("stopped before anything was started", err=True)
-        return 130
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader left; nothing more can be said to it
         return 141

@@ -17,7 +17,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.places import is_local
 from orchestrator.results import ResultsDir
 from orchestrator.tuning import doctor_install, doctor_machine
-from orchestrator.tuning.doctor_check import Check, Grade, mend, ok
+from orchestrator.tuning.doctor_check import Check, Grade
 from orchestrator.tuning.mounts import filesystem_of
 from orchestrator.tuning.preflight import SHARED_MEMORY, free_space, limit_of, look_at
 
@@ -73,9 +73,9 @@ def _root_checks(results: Path) -> list[Check]:
     try:
         check_root(ResultsDir(results))
     except OrchestratorError as error:
-        return [mend("results", str(error), "name another folder with --results")]
+        return [doctor_machine.refused_root(error)]
     if not is_local(results):
-        return [ok("results", f"{results} answers"), doctor_machine.check_clock(time.time(), None)]
+        return [doctor_machine.check_root(results), doctor_machine.check_clock(time.time(), None)]
     free_bytes, free_files = free_space(results)
     return [
         doctor_machine.check_root(results),

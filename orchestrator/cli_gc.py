@@ -13,6 +13,7 @@ from orchestrator.cli_place import check_root, find_sweep
 from orchestrator.errors import UsageError
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.retention import Category, Findings, Policy, find_garbage, free_garbage
+from orchestrator.wording import size_text
 
 
 def collect_garbage(place: str | None, results: Path, policy: Policy, *, yes: bool, as_json: bool) -> None:
@@ -59,11 +60,3 @@ def _print(found: Findings, is_freed: bool) -> None:
         click.echo(f"freed {total_bytes}")
     else:
         click.echo(f"would free {total_bytes}; nothing was removed, --yes removes it")
-
-
-def size_text(num_bytes: int) -> str:
-    """`512 B`, `1.5 KiB`, `2.0 GiB`."""
-    size, units = float(num_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and len(units) > 1:
-        size, units = size / 1024, units[1:]
-    return f"{size:.0f} B" if units[0] == "B" else f"{size:,.1f} {units[0]}"

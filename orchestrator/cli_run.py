@@ -29,6 +29,7 @@ from orchestrator.tuning.runner import Listener, RunOptions
 from orchestrator.tuning.search_phase import SearchSummary
 from orchestrator.tuning.survey import Standing
 from orchestrator.tuning.sweep import Summary, run_sweep
+from orchestrator.wording import orch_command
 
 MAX_TRIALS_UNASKED = 1000
 
@@ -37,7 +38,7 @@ def run_spec(path: Path, *, results: Path, as_json: bool, yes: bool, **options: 
     """Train what is missing of the spec at `path`; returns the exit code."""
     make_importable(Path.cwd())
     spec = load_spec(path)
-    return _run(spec, ResultsDir(results), as_json=as_json, yes=yes, again=f"orch run {path}", **options)
+    return _run(spec, ResultsDir(results), as_json=as_json, yes=yes, words=["run", str(path)], **options)
 
 
 def resume_sweep(place: str, *, results: Path, as_json: bool, yes: bool, **options: Any) -> int:
@@ -45,7 +46,7 @@ def resume_sweep(place: str, *, results: Path, as_json: bool, yes: bool, **optio
     make_importable(Path.cwd())
     root, name = find_sweep(place, results)
     spec = load_spec(root.sweep(name).spec_file)
-    return _run(spec, root, as_json=as_json, yes=yes, again=f"orch resume {place}", **options)
+    return _run(spec, root, as_json=as_json, yes=yes, words=["resume", place], **options)
 
 
 def _run(
@@ -54,7 +55,7 @@ def _run(
     *,
     as_json: bool,
     yes: bool,
-    again: str,
+    words: list[str],
     address: str | None,
     executor: str,
     **flags: bool,
@@ -68,10 +69,9 @@ def _run(
     grid = expand_grid(spec, count_params)
     for warning in grid.warnings:
         click.echo(f"warning: {warning}", err=True)
-    if results.root != Path("results"):
-        again += f" --results {results.root}"
-    again += f" --executor {executor}" if executor != "ray_tune" else f" --address {address}" if address else ""
-    again += " --insecure" if flags["insecure"] else ""
+    where = ["--executor", executor] if executor != "ray_tune" else ["--address", address] if address else []
+    given = [f"--{name.replace('_', '-')}" for name, is_on in {**flags, "yes": yes}.items() if is_on]
+    again = orch_command([*words, *where, *given], results.root)
     options = RunOptions(
         executor=executor,  # type: ignore[arg-type]
         address=None if executor == "serial" else address or os.environ.get("RAY_ADDRESS"),
@@ -117,16 +117,15 @@ def _finish(summary: Summary, results: ResultsDir, again: str, as_json: bool) ->
             f"{summary.num_wide} cells are known less well than it asks" if summary.num_wide else "every cell meets it"
         )
         click.echo(f"rule for seeds: {told}", err=True)
-    where = "" if results.root == Path("results") else f" --results {results.root}"
     if summary.stopped_by is not None:
         raise StoppedError(f"stopped; everything is saved, go on with: {again}", summary.stopped_by)
     if summary.given_up is not None:
         click.echo(f"error: {summary.given_up}", err=True)
     if summary.num_failed or (summary.search is not None and summary.search.num_failed):
-        click.echo(
-            f"see why with: orch status {summary.sweep}{where}; try again with: {again} --retry-failed", err=True
-        )
-    click.echo(f"next: orch report {summary.sweep}{where}", err=True)
+        why = orch_command(["status", summary.sweep], results.root)
+        retry = again if "--retry-failed" in again else f"{again} --retry-failed"
+        click.echo(f"see why with: {why}; try again with: {retry}", err=True)
+    click.echo(f"next: {orch_command(['report', summary.sweep], results.root)}", err=True)
     return summary.exit_code
 
 

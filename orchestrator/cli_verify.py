@@ -169,4 +169,5 @@ def _print(found: Verification) -> None:
     parts = [f"{num} {verdict}" for verdict, num in counts.items() if num]
     within = f" ({found.tolerance_points:g} points)" if counts[Verdict.WITHIN_TOLERANCE] else ""
     parts += [f"{len(found.files)} with damaged files"] if found.files else []
-    click.echo(f"{found.sweep}: {len(found.trials)} trials trained again: {', '.join(parts) or 'none'}{within}")
+    trained = f"{len(found.trials)} trials trained again" if found.trials else "no trial was trained again"
+    click.echo(f"{found.sweep}: {': '.join([trained, *([', '.join(parts)] if parts else [])])}{within}")

@@ -22,6 +22,8 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("errors",),
     ("redact",),
+    ("wording",),
+    ("early_stop",),
     ("catalog",),
     ("probe_catalog",),
     ("seeding",),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.cli import cli, run_command
+from orchestrator.tuning.sweep import Summary
 
 SPEC = """\
 # Question: does it work?
@@ -22,6 +25,8 @@ data: {name: digits}
 train: {epochs: 2, batch_size: 256, lr: 2.0e-3}
 tracking: {mlflow: false}
 """
+
+ALL_FLAGS = "--insecure --retry-failed --retrain-changed --allow-code-change --keep-going --yes"
 
 
 @pytest.fixture
@@ -157,6 +162,44 @@ def test_status_logs_and_resume_work_from_the_folder_alone(folder: Path, capsys:
     assert run("resume", "tiny", "--executor", "serial", "--json") == 0
     assert last_json(capsys.readouterr().out)["num_reused"] == 4
     assert run("status", "results:tiny", "--results", "elsewhere") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        ([], "orch run tiny.yaml --executor serial"),
+        (["--results", "r e"], "orch run tiny.yaml --executor serial --results 'r e'"),
+        (
+            ALL_FLAGS.split(),
+            f"orch run tiny.yaml --executor serial {ALL_FLAGS}",
+        ),
+    ],
+)
+def test_the_command_that_goes_on_has_all_that_was_given_and_can_be_pasted(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], again: str
+) -> None:
+    from orchestrator import cli_run
+
+    def stop(spec: object, grid: object, results: object, options: object, *_: object) -> object:
+        heard.append(options)
+        return Summary(
+            sweep="tiny", num_trials=4, num_finished=0, num_reused=0, num_failed=0, num_diverged=0, num_unfinished=4,
+            wall_time_s=1.0, stopped_by=15,
+        )  # fmt: skip
+
+    heard: list[Any] = []
+    monkeypatch.setattr(cli_run, "run_sweep", stop)
+    assert train_serially("--json", *words) == 143
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "go on with" in line]
+    given = said.partition("go on with: ")[2]
+    assert sorted(shlex.split(given)) == sorted(shlex.split(again))
+    assert given.startswith(again.partition(" --")[0])
+    assert heard[0].again == given
+
+
+def test_words_at_the_end_quote_the_root(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_serially("--results", "r e") == 0
+    assert "next: orch report tiny --results 'r e'" in capsys.readouterr().err
 
 
 def test_one_error_of_three_trials_stops_the_run_and_status_says_what_is_next(

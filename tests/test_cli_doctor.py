@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli_doctor
+from orchestrator import cli_doctor, durable, object_files
 from orchestrator.cli import run_command
+from orchestrator.errors import ResultsError
 from orchestrator.tuning.doctor_check import mend, note, ok
+from tests.s3_server import new_root, s3_server
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +50,36 @@ def test_a_root_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
     (check,) = cli_doctor._root_checks(tmp_path / "results")
     assert (check.grade, "is a file" in check.found) == ("MEND", True)
+
+
+def test_the_advice_for_a_root_nobody_may_write_stands_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, content: object) -> bool:
+        raise ResultsError(f"cannot write {path}: Read-only file system{durable.OTHER_FOLDER}")
+
+    monkeypatch.setattr(durable, "create_sealed_json", refuse)
+    check = cli_doctor._root_checks(tmp_path)[0]
+    assert f"{check.found} -> {check.advice}".count("name another folder with --results") == 1
+    assert check.found.endswith("Read-only file system")
+
+
+def test_a_root_on_a_store_is_asked_whether_an_object_is_created_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with s3_server():
+        root = new_root()
+        check = cli_doctor._root_checks(root)[0]
+        assert (check.grade, check.found) == ("ok", f"{root} can be written, and a file is created once")
+        assert list(root.iterdir()) == [], "nothing is left behind"
+        monkeypatch.setattr(object_files, "create", _put_always)
+        check = cli_doctor._root_checks(root)[0]
+        assert (check.grade, check.advice) == ("MEND", "name a store that heeds If-None-Match")
+        assert list(root.iterdir()) == []
+
+
+def _put_always(path: Path, content: bytes) -> bool:
+    """A store that does not know the condition."""
+    object_files.write(path, lambda file: file.write(content))
+    return True
 
 
 def test_a_torchvision_for_another_torch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

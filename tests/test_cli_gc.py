@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import run_command
-from orchestrator.cli_gc import size_text
 from orchestrator.results import ResultsDir
 from tests.trained_sweep import TEXT, train_sweep
 
@@ -61,7 +60,3 @@ def test_after_it_everything_but_the_weights_is_there(copy: ResultsDir, capsys: 
 def test_orphans_are_of_the_root(copy: ResultsDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["gc", "tiny", "--orphans", "none"]) == 2
     assert "leave the sweep's name out" in capsys.readouterr().err
-
-
-def test_sizes_for_people() -> None:
-    assert [size_text(n) for n in (0, 1023, 1536, 3 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]

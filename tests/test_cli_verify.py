@@ -65,7 +65,14 @@ def test_weights_changed_behind_the_records_back_are_found_without_training(
     out = capsys.readouterr().out
     assert f"DAMAGED {first.path.name}: " in out
     assert "4 finished trials held against their records, 1 of them without final weights" in out
-    assert "0 trials trained again: 1 with damaged files" in out
+    assert "no trial was trained again: 1 with damaged files" in out
+
+
+def test_where_only_files_are_looked_at_nothing_is_said_to_be_trained(
+    copy: ResultsDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["verify", "tiny", "-k", "0"]) == 0
+    assert capsys.readouterr().out.endswith("\ntiny: no trial was trained again\n")
 
 
 def test_what_makes_no_sense_is_said(copy: ResultsDir, capsys: pytest.CaptureFixture[str]) -> None:

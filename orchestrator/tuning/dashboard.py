@@ -25,6 +25,7 @@ from typing import IO, Any
 from orchestrator.errors import NotReadyError, ResultsError
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir
+from orchestrator.wording import orch_command
 
 HOST = "127.0.0.1"
 
@@ -77,7 +78,8 @@ def serve(
         announce(Addresses(redact_text(uri), {}))
         return 0
     if uri is None and not results.mlflow_db.exists():
-        raise ResultsError(f"there is no {results.mlflow_db} yet; `orch run` writes it, and `orch sync` builds it")
+        again = orch_command(["sync"], results.root)
+        raise ResultsError(f"there is no {results.mlflow_db} yet; `orch run` writes it, and `{again}` builds it")
     port = port or _free_port()
     with tempfile.TemporaryFile("w+") as output, _signals_caught(stop or threading.Event()) as caught:
         process = subprocess.Popen(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator import durable
 from orchestrator.errors import OrchestratorError
+from orchestrator.places import is_local
 from orchestrator.tuning.doctor_check import Check, mend, note, ok
 from orchestrator.tuning.mounts import NETWORK_TYPES
 
@@ -85,17 +87,26 @@ def check_filesystem(kind: str | None) -> Check:
 
 def check_root(root: Path) -> Check:
     """Whether files can be written, and of two that create one file only one does, which claims rest on."""
-    if not root.exists():
+    if is_local(root) and not root.exists():
         return ok("results", f"{root} is made by the first run")
-    probe = root / f"{durable.TEMPORARY_PREFIX}doctor-{os.getpid()}.json"
+    probe = root / f"{durable.TEMPORARY_PREFIX}doctor-{uuid.uuid4().hex}.json"
     try:
         made = [durable.create_sealed_json(probe, {}) for _ in range(2)]
         durable.remove_file(probe)
     except OrchestratorError as error:
-        return mend("results", str(error), "name another folder with --results")
+        return refused_root(error)
     if made != [True, False]:
-        return mend("results", f"{root} lets two processes create one file", "name a folder on another file system")
+        other = "name a folder on another file system" if is_local(root) else "name a store that heeds If-None-Match"
+        return mend("results", f"{root} lets two processes create one file, so no run could hold a sweep", other)
     return ok("results", f"{root} can be written, and a file is created once")
+
+
+def refused_root(error: OrchestratorError) -> Check:
+    """A root that cannot be read or written; advice that the error ends with is not given twice."""
+    found = str(error)
+    if found.endswith(durable.OTHER_FOLDER):
+        return mend("results", found.removesuffix(durable.OTHER_FOLDER), durable.OTHER_FOLDER.removeprefix("; "))
+    return mend("results", found, "name another folder with --results")
 
 
 def check_clock(now: float, written_at: float | None) -> Check:

@@ -24,6 +24,7 @@ from orchestrator.tuning.depth_points import NameCurves
 from orchestrator.tuning.events import Event, TrialEnded
 from orchestrator.tuning.survey import Standing
 from orchestrator.tuning.sync import SweepWriter, open_sweep, sync
+from orchestrator.wording import orch_command
 
 SECONDS_BETWEEN_WRITES = 1.0
 SECONDS_BETWEEN_TRIES = 60.0
@@ -105,15 +106,19 @@ class Mirror:
             with suppress(KeyboardInterrupt):  # what is missing is told below
                 _join(self._thread, timeout_s, self._failed)
         if not self._is_current:
-            self._tell(f"MLflow is behind the results folder, which has every number; run `orch sync {self._sweep}`")
+            self._tell(f"MLflow is behind the results folder, which has every number; run `{self._again}`")
         return self._is_current
+
+    @property
+    def _again(self) -> str:
+        return orch_command(["sync", self._sweep], self._results.root)
 
     def _mark_behind(self, mark: Path) -> None:
         """Leave the mark that says so until MLflow has everything: a run that is killed tells nobody."""
         try:
             durable.write_text(mark, "MLflow does not have all of this sweep yet\n")
         except OrchestratorError as error:
-            self._tell(f"{error}; `orch sync {self._sweep}` brings MLflow up to date")
+            self._tell(f"{error}; `{self._again}` brings MLflow up to date")
 
     def _work(self) -> None:
         try:

@@ -19,6 +19,7 @@ from orchestrator.places import is_local
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import RunSettings
+from orchestrator.wording import size_text
 
 BYTES_A_NUMBER = 4
 MOMENTS = {"adamw": 2, "lamb": 2, "sgd": 1}
@@ -126,8 +127,9 @@ def shortages(need: Need, machine: Machine, place: Path, already: int = 0) -> li
     num_bytes = need.num_bytes - already
     if machine.free_bytes is not None and num_bytes > machine.free_bytes:
         found.append(
-            f"disk: weights and checkpoints take at least {_gib(num_bytes)} and {_gib(machine.free_bytes)} are free at "
-            f"{place}; free some (`orch gc` tells what can go), or name another disk with --results"
+            f"disk: weights and checkpoints take at least {size_text(num_bytes)} and "
+            f"{size_text(machine.free_bytes)} are free at {place}; free some (`orch gc` tells what can "
+            "go), or name another disk with --results"
         )
     if machine.free_files is not None and need.num_files > machine.free_files:
         found.append(
@@ -145,8 +147,9 @@ def shortages(need: Need, machine: Machine, place: Path, already: int = 0) -> li
         )
     if machine.shared_bytes is not None and need.shared_bytes > machine.shared_bytes:
         found.append(
-            f"shared memory: loading images takes at least {_gib(need.shared_bytes)} and {_gib(machine.shared_bytes)} "
-            f"are free in {SHARED_MEMORY}; enlarge it (in Docker: --shm-size=8g), or set resources.cpus to 1"
+            f"shared memory: loading images takes at least {size_text(need.shared_bytes)} and "
+            f"{size_text(machine.shared_bytes)} are free in {SHARED_MEMORY}; enlarge it (in Docker: --shm-size=8g), "
+            "or set resources.cpus to 1"
         )
     return found
 
@@ -182,7 +185,3 @@ def _shared_bytes(trial: Trial, settings: RunSettings) -> int:
 def _bytes_of_checkpoints(trials: Sequence[Trial], results_root: Path) -> int:
     folders = (ResultsDir(results_root).trial(trial.trial_id).checkpoints for trial in trials)
     return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from orchestrator import durable
+from orchestrator import durable, early_stop
 from orchestrator.errors import NotReadyError
 from orchestrator.lease import RunWatch
 from orchestrator.places import is_local
@@ -65,6 +65,7 @@ def stop_on_signals(stop_file: Path, farewell: str = "") -> Iterator[Stop]:
 
     stop.listen = listen  # type: ignore[method-assign]
     listen()
+    early_stop.begin()
     try:
         yield stop
     finally:

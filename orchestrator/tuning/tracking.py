@@ -32,6 +32,7 @@ from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.run_content import EXPERIMENT_ID, GONE_WHEN_ABSENT, NOT_FINITE, RUN_ID, Point, RunContent
 from orchestrator.tuning.shown_run import DIGEST_TAG, ShownRun
+from orchestrator.wording import orch_command
 
 FAULTS = (MlflowException, SQLAlchemyError, CommandError, OSError, json.JSONDecodeError)
 """Everything that a broken, missing or foreign tracking server was seen to raise."""
@@ -196,7 +197,8 @@ def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over every parent that is set (mlflow/mlflow#15713)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
     place, is_local = uri or str(results.mlflow_db), uri is None
-    with explained(place, sweep), durable.hold(results.mirror_lock_file(sweep), f"the MLflow mirror of {sweep!r}"):
+    again = orch_command(["sync", sweep], results.root)
+    with explained(place, again), durable.hold(results.mirror_lock_file(sweep), f"the MLflow mirror of {sweep!r}"):
         with durable.hold(results.mlflow_lock_file, "the MLflow store", wait=True):
             owner = _owner(results)
             client = MlflowClient(tracking_uri=uri or _local_uri(results.mlflow_db))
@@ -208,8 +210,11 @@ def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None)
 
 
 @contextmanager
-def explained(place: str, sweep: str) -> Iterator[None]:
+def explained(place: str, again: str) -> Iterator[None]:
     """Whatever a tracking server does wrong becomes one error that says what is safe and what to do next.
+
+    Args:
+        again: the command that brings MLflow up to date.
 
     Raises:
         NotReadyError: in place of one of `FAULTS`.
@@ -217,12 +222,22 @@ def explained(place: str, sweep: str) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        first_line = str(error).partition("\n")[0]
-        reason = first_line.partition("(Caused by ")[2].removesuffix(")") or first_line or type(error).__name__
         raise NotReadyError(
-            f"MLflow at {redact_text(place)} failed: {redact_text(reason)[:300]}; "
-            f"every number is safe in the results folder, and `orch sync {sweep}` brings MLflow up to date"
+            f"MLflow at {redact_text(place)} failed: {redact_text(_plain_cause(error))[:300]}; "
+            f"every number is safe in the results folder, and `{again}` brings MLflow up to date"
         ) from error
+
+
+def _plain_cause(error: BaseException) -> str:
+    """What the system said of the connection ("connection refused"), else the first line of the error."""
+    found, cause = "", error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.filename is None:
+            found = cause.strerror or ("timed out" if isinstance(cause, TimeoutError) else found)
+        cause = cause.__cause__ or cause.__context__
+    first_line = str(error).partition("\n")[0]
+    named = first_line.partition("(Caused by ")[2].removesuffix(")")
+    return found[:1].lower() + found[1:] or named or first_line or type(error).__name__
 
 
 def _shown(run: Run) -> ShownRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import time
@@ -23,6 +24,8 @@ train: {epochs: 100000, batch_size: 64, lr: 2.0e-3}
 probe: {enabled: false}
 tracking: {mlflow: false}
 """
+SECONDS_AT_ONCE = 10.0
+"""For a process to leave on a busy machine, saving nothing."""
 EXECUTORS = ["serial", pytest.param("ray_tune", marks=pytest.mark.slow)]
 
 pytestmark = pytest.mark.timeout(900)
@@ -73,7 +76,7 @@ def test_two_signals_leave_at_once_and_what_was_finished_is_there(folder: Path, 
         time.sleep(0.2)
         running.signal(signal.SIGTERM)
         running.signal(signal.SIGCONT)
-        assert running.end() in (130, 143)
+        assert running.end(SECONDS_AT_ONCE) in (130, 143)
         assert "left at once; go on with: orch run long.yaml" in running.said()
         assert running.wait_until_alone() == {}
     (trial,) = ResultsDir(folder / "results").trials()
@@ -83,6 +86,23 @@ def test_two_signals_leave_at_once_and_what_was_finished_is_there(folder: Path, 
         again.signal(signal.SIGTERM)
         assert again.end() == 143
     assert any(attempt.started_from for attempt in trial.read_attempts())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_run_has_begun_prints_the_command(folder: Path, number: int) -> None:
+    os.mkfifo(folder / "spec.yaml")  # reading it waits, so the run cannot begin
+    with command(folder, "run", "spec.yaml", "--executor", "serial") as running:
+        running.wait_for(lambda: is_caught(running.process.pid, signal.SIGTERM))
+        running.signal(number)
+        assert running.end(60.0) == 128 + number
+        assert running.said().strip() == "nothing has begun; run again: orch run spec.yaml --executor serial"
+
+
+def is_caught(process: int, number: int) -> bool:
+    """Whether a process has a handler for the signal."""
+    status = Path(f"/proc/{process}/status").read_text()
+    mask = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(mask >> (number - 1) & 1)
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def test_a_place_that_cannot_be_written_is_told_once_and_holds_nothing_up(result
     time.sleep(0.2)
     assert not mirror.close()
     assert len(warned) == 1
-    assert "orch sync s" in warned[0]
+    assert f"orch sync s --results {results.root}" in warned[0]
 
 
 def test_a_mirror_that_comes_back_catches_up(results: ResultsDir) -> None:

@@ -78,7 +78,7 @@ def test_images_that_loading_processes_hand_over_need_shared_memory(tmp_path: Pa
     need = estimate_need(pictures, settings_for(tmp_path, resources=Resources(cpus=5)))
     assert need.shared_bytes == 4 * 2 * 64 * 3 * 224**2 * 4
     (told,) = shortages(need, Machine(shared_bytes=64 * 2**20), tmp_path)
-    assert "shared memory: loading images takes at least 0.29 GiB and 0.06 GiB are free" in told
+    assert "shared memory: loading images takes at least 294.0 MiB and 64.0 MiB are free" in told
     assert estimate_need(pictures, settings_for(tmp_path)).shared_bytes == 0
     assert estimate_need(TRIALS, settings_for(tmp_path, resources=Resources(cpus=5))).shared_bytes == 0
 
