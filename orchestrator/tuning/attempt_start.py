@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orchestrator import durable, provenance
 from orchestrator.errors import ResultsError
@@ -90,6 +89,19 @@ def mark_halved(trial: Trial, lease: Lease[Attempt], size: int) -> None:
     lease.update(micro_batch_size=size, deviations=(*others, told))
 
 
+def has_stacks(folder: TrialFolder, number: int) -> bool:
+    """Whether stacks lie beside an attempt, which was ended because it hung.
+
+    Raises:
+        ResultsError: they cannot be read.
+    """
+    path = folder.stack_file(number)
+    try:
+        return path.exists() and path.stat().st_size > 0
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _go_on(
     results: ResultsDir, trial: Trial, settings: RunSettings, lease: Lease[Attempt], earlier: Sequence[Attempt]
 ) -> int | None:
@@ -125,14 +137,7 @@ def _since_start(earlier: Sequence[Attempt]) -> list[Attempt]:
 
 def _explained(folder: TrialFolder, attempt: Attempt) -> Attempt:
     """The attempt; one that left stacks and no word was ended because it hung."""
-    if not is_lost(attempt) or attempt.failure is not None or not _has_content(folder.stack_file(attempt.number)):
+    if not is_lost(attempt) or attempt.failure is not None or not has_stacks(folder, attempt.number):
         return attempt
     log.warning("attempt %d made no step any more; its stacks: %s", attempt.number, folder.stack_file(attempt.number))
     return replace(attempt, failure=FailureKind.HUNG.value)
-
-
-def _has_content(path: Path) -> bool:
-    try:
-        return path.exists() and path.stat().st_size > 0
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from error

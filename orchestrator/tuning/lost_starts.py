@@ -9,6 +9,12 @@ from orchestrator.errors import GivenUpError
 from orchestrator.failure import MAX_LOST_STARTS, MAX_LOST_STARTS_OVER_RUNS, FailureKind
 from orchestrator.record import LOST, Attempt
 
+OF_ONE_KIND = {
+    FailureKind.HUNG: "made no step any more",
+    FailureKind.HOST_OUT_OF_MEMORY: "were ended because the machine's memory ran out",
+}
+"""What became of starts that were all lost to one of these; other losses make a crash loop."""
+
 
 def is_lost(attempt: Attempt) -> bool:
     """Whether it ended, or was ended, without an outcome for its trial."""
@@ -36,8 +42,8 @@ def check_comes_further(attempts: Sequence[Attempt], run: str | None, start_from
     counted = in_run if len(in_run) >= MAX_LOST_STARTS else row
     place = f"checkpoint {start_from}" if start_from else "the start"
     kinds = {attempt.failure for attempt in counted}
-    kind = FailureKind.HUNG if kinds == {FailureKind.HUNG.value} else FailureKind.CRASH_LOOP
-    what = "made no step any more" if kind is FailureKind.HUNG else "died"
+    kind = next((kind for kind in OF_ONE_KIND if kinds == {kind.value}), FailureKind.CRASH_LOOP)
+    what = OF_ONE_KIND.get(kind, "died")
     hosts = ", ".join(sorted({attempt.host for attempt in counted}))
     numbers = ", ".join(str(attempt.number) for attempt in reversed(counted))
     raise GivenUpError(
