@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import durable, provenance
-from orchestrator.errors import ResultsError
 from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease
 from orchestrator.record import Attempt
@@ -19,7 +18,7 @@ from orchestrator.training.shards import Shards
 from orchestrator.trial import Trial
 from orchestrator.tuning.code_changes import Origin, find_changes, last_that_trained, refusal, remember_code
 from orchestrator.tuning.events import RunSettings, dataset_key
-from orchestrator.tuning.lost_starts import check_comes_further, is_lost
+from orchestrator.tuning.lost_starts import check_comes_further, has_stacks, is_lost
 
 MICRO_BATCH = "micro-batch "
 
@@ -87,19 +86,6 @@ def mark_halved(trial: Trial, lease: Lease[Attempt], size: int) -> None:
     log.warning("%s", told)
     others = [text for text in lease.claim.deviations if not text.startswith(MICRO_BATCH)]
     lease.update(micro_batch_size=size, deviations=(*others, told))
-
-
-def has_stacks(folder: TrialFolder, number: int) -> bool:
-    """Whether stacks lie beside an attempt, which was ended because it hung.
-
-    Raises:
-        ResultsError: they cannot be read.
-    """
-    path = folder.stack_file(number)
-    try:
-        return path.exists() and path.stat().st_size > 0
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _go_on(

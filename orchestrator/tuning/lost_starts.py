@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from orchestrator.errors import GivenUpError
+from orchestrator.errors import GivenUpError, ResultsError
 from orchestrator.failure import MAX_LOST_STARTS, MAX_LOST_STARTS_OVER_RUNS, FailureKind
 from orchestrator.record import LOST, Attempt
+from orchestrator.results import TrialFolder
 
 OF_ONE_KIND = {
     FailureKind.HUNG: "made no step any more",
@@ -51,3 +52,16 @@ def check_comes_further(attempts: Sequence[Attempt], run: str | None, start_from
         "their logs and stacks lie in its folder attempts/, and --retry-failed starts it anew",
         kind,
     )
+
+
+def has_stacks(folder: TrialFolder, number: int) -> bool:
+    """Whether stacks lie beside an attempt, which was ended because it hung.
+
+    Raises:
+        ResultsError: they cannot be read.
+    """
+    path = folder.stack_file(number)
+    try:
+        return path.exists() and path.stat().st_size > 0
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error

@@ -9,21 +9,22 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from orchestrator import durable, provenance
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, ResultsError
 from orchestrator.failure import FailureKind
 from orchestrator.lease import create, newest, newest_number
 from orchestrator.processes import is_running, this_machine
 from orchestrator.record import LOST, Attempt, State
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
-from orchestrator.tuning.attempt_start import has_stacks
 from orchestrator.tuning.events import RunSettings, TrialEnded, run_name
 from orchestrator.tuning.failures import classify_worker_death
+from orchestrator.tuning.lost_starts import has_stacks
 
 SECONDS_TO_VANISH = 2.0
 """Ray hears of a death a moment before the system has taken the process away."""
@@ -78,9 +79,10 @@ def fail_lost(trial_id: str, settings: RunSettings, death: Death) -> TrialEnded:
 
     It waits where another run trains it or the folder cannot be written, and has ended as its record says.
     """
-    folder = ResultsDir(settings.results_root).trial(trial_id)
+    folder, record = ResultsDir(settings.results_root).trial(trial_id), None
     try:
-        record = folder.read_record()
+        with suppress(ResultsError):  # one that is damaged is work to do again
+            record = folder.read_record()
         if record is not None:
             return TrialEnded(trial_id, record.state, record)
         last = newest(folder.attempts, Attempt)
