@@ -19,6 +19,7 @@ import numpy as np
 
 from orchestrator import durable, provenance
 from orchestrator.errors import (
+    ClusterError,
     DeviceLostError,
     DivergedError,
     OrchestratorError,
@@ -178,7 +179,7 @@ def _attempt(
     except GeneratorExit:
         end("STOPPED", "stopped between two epochs")
         raise
-    except (ResultsError, UnreachableError) as error:
+    except (ResultsError, UnreachableError, ClusterError) as error:
         with suppress(OrchestratorError):
             end("STOPPED", redact_text(str(error)))
         raise
@@ -209,7 +210,6 @@ def _train(
 
     A new try takes the newest state.
     """
-    resources = settings.resources_of(trial)
     loop_settings = training_settings(trial, settings)
     loaded = iter((start.checkpoint,))
 
@@ -240,7 +240,7 @@ def _train(
             trial,
             go_on,
             settings=loop_settings,
-            policy=resources.oom,
+            policy=settings.resources_of(trial).oom,
             size=start.micro_batch_size,
             on_halved=lambda size: mark_halved(trial, lease, size),
         )
