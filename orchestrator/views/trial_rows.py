@@ -186,8 +186,8 @@ def _finished(record: TrialRecord) -> dict[str, Any]:
 
 def _last_failed(attempts: Sequence[Attempt]) -> dict[str, str | None]:
     """Message and kind of the last failure."""
-    last = next((attempt for attempt in reversed(attempts) if attempt.outcome == State.FAIL), None)
-    return {"error": last and last.error, "failure": last and last.failure}
+    failed = [attempt for attempt in attempts if attempt.outcome == State.FAIL]
+    return {"error": failed[-1].error, "failure": failed[-1].failure} if failed else {"error": None, "failure": None}
 
 
 def _fill_from_cell_mates(rows: list[dict[str, Any]]) -> None:
