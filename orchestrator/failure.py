@@ -41,8 +41,6 @@ class Policy:
     """What orch does by itself."""
     next_step: str
     """What a person does when the trial has FAILed; empty where it does not end so."""
-    is_retried: bool = False
-    """Whether the trial is started again in the same run, in a new process."""
 
 
 POLICIES: Mapping[FailureKind, Policy] = {
@@ -54,22 +52,20 @@ POLICIES: Mapping[FailureKind, Policy] = {
     ),
     FailureKind.HOST_OUT_OF_MEMORY: Policy(
         "the machine's own memory ran out, or Ray's memory monitor ended the worker",
-        "a worker that was ended is started again from its checkpoint; an error inside the trial FAILs",
+        "a worker that was ended is started again from its checkpoint; FAILs after "
+        f"{MAX_LOST_STARTS} starts that came no further, and at an error inside the trial",
         "give a trial more resources.cpus, so that fewer run side by side, then --retry-failed",
-        is_retried=True,
     ),
     FailureKind.DEVICE_LOST: Policy(
         "the GPU or its driver failed; its process can compute no more",
         "ends the process and starts the trial again from its checkpoint in a new one",
         "look at the GPU (nvidia-smi, dmesg), then --retry-failed",
-        is_retried=True,
     ),
     FailureKind.HUNG: Policy(
         "no step for resources.hang_minutes",
         "saves the stacks of all threads, ends the process, starts the trial again from its checkpoint; FAILs after "
         f"{MAX_LOST_STARTS} starts that came no further",
         "read the stacks beside the attempt, then --retry-failed",
-        is_retried=True,
     ),
     FailureKind.CRASH_LOOP: Policy(
         "its process died again and again, without coming further",
@@ -81,7 +77,6 @@ POLICIES: Mapping[FailureKind, Policy] = {
         "its process or node died",
         "starts the trial again from its checkpoint, wherever there is room",
         "nothing: the next start goes on",
-        is_retried=True,
     ),
     FailureKind.OWN_CODE: Policy(
         "an error in the model, a user's own attention or orch itself",

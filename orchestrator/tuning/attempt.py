@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator import durable, provenance
 from orchestrator.errors import (
+    ClusterError,
     DeviceLostError,
     OrchestratorError,
     ResultsError,
@@ -165,7 +166,7 @@ def _attempt(
     except GeneratorExit:
         end("STOPPED", "stopped between two epochs")
         raise
-    except (ResultsError, UnreachableError) as error:
+    except (ResultsError, UnreachableError, ClusterError) as error:
         with suppress(OrchestratorError):
             end("STOPPED", redact_text(str(error)))
         raise
@@ -196,7 +197,6 @@ def _train(
 
     A new try takes the newest state.
     """
-    resources = settings.resources_of(trial)
     loop_settings = training_settings(trial, settings)
     loaded = iter((start.checkpoint,))
 
@@ -227,7 +227,7 @@ def _train(
             trial,
             go_on,
             settings=loop_settings,
-            policy=resources.oom,
+            policy=settings.resources_of(trial).oom,
             size=start.micro_batch_size,
             on_halved=lambda size: mark_halved(trial, lease, size),
         )

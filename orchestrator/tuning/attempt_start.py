@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from orchestrator import durable, provenance
-from orchestrator.errors import ResultsError
+from orchestrator.errors import ClusterError, DataError
 from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease
 from orchestrator.record import Attempt
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
+from orchestrator.training.data import load_data
 from orchestrator.training.device import pick_device
 from orchestrator.training.loop import Settings
 from orchestrator.training.shards import Shards
 from orchestrator.trial import Trial
 from orchestrator.tuning.code_changes import Origin, find_changes, last_that_trained, refusal, remember_code
 from orchestrator.tuning.events import RunSettings, dataset_key
-from orchestrator.tuning.lost_starts import check_comes_further, is_lost
+from orchestrator.tuning.lost_starts import check_comes_further, has_stacks, is_lost
 
 MICRO_BATCH = "micro-batch "
 
@@ -58,7 +58,9 @@ def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: Che
         GivenUpError: earlier attempts died at the same place again and again.
         ChangedCodeError: other code, libraries or data half trained it.
         ResultsError: the folder cannot be written.
+        ClusterError: this node of a cluster holds other data than the run is about.
     """
+    check_data(trial, settings)
     results = ResultsDir(settings.results_root)
     folder = results.trial(trial.trial_id)
     for place in (folder.path, folder.checkpoints, folder.probes):
@@ -78,6 +80,29 @@ def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: Che
     if checkpoint is None:
         return Start(None, None)
     return Start(checkpoint, _go_on(results, trial, settings, lease, earlier))
+
+
+def check_data(trial: Trial, settings: RunSettings) -> None:
+    """Refuse a node of a cluster that joined late and was given a trial before the driver had looked at it.
+
+    Raises:
+        ClusterError: the dataset is not there, or is another one; names host and remedy.
+    """
+    if settings.address is None:
+        return
+    what = f"node {provenance.host()}: dataset {(trial.data.id or trial.data.name)!r}"
+    where = f" at {trial.data.root}" if trial.data.root else ""
+    remedy = "copy the files anew, or take the node out of the cluster; everything saved stays, go on with:"
+    try:
+        found = load_data(trial.data, trial.model.img_size).fingerprint
+    except DataError as error:
+        raise ClusterError(f"{what}{where} cannot be read: {error}; {remedy} {settings.again}") from error
+    asked = settings.data_fingerprints[dataset_key(trial)]
+    if found != asked:
+        raise ClusterError(
+            f"{what}{where} has other content (fingerprint {found} there, {asked} at the driver); "
+            f"{remedy} {settings.again}"
+        )
 
 
 def mark_halved(trial: Trial, lease: Lease[Attempt], size: int) -> None:
@@ -128,14 +153,7 @@ def _since_start(earlier: Sequence[Attempt]) -> list[Attempt]:
 
 def _explained(folder: TrialFolder, attempt: Attempt) -> Attempt:
     """The attempt; one that left stacks and no word was ended because it hung."""
-    if not is_lost(attempt) or attempt.failure is not None or not _has_content(folder.stack_file(attempt.number)):
+    if not is_lost(attempt) or attempt.failure is not None or not has_stacks(folder, attempt.number):
         return attempt
     log.warning("attempt %d made no step any more; its stacks: %s", attempt.number, folder.stack_file(attempt.number))
     return replace(attempt, failure=FailureKind.HUNG.value)
-
-
-def _has_content(path: Path) -> bool:
-    try:
-        return path.exists() and path.stat().st_size > 0
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from error

@@ -57,7 +57,7 @@ SHARED = (FailureKind.OWN_CODE, FailureKind.DATA)
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-MEMORY_MONITOR = ("memory monitor", "low on memory", "OutOfMemoryError")
+MEMORY_MONITOR = ("memory monitor", "low on memory")
 """What Ray says of a worker that was ended because its node ran out of memory."""
 
 
@@ -95,9 +95,8 @@ def told_traceback(error: BaseException) -> str:
     return redact_text("".join(traceback.format_exception(error)))
 
 
-def classify_worker_death(error: BaseException | str) -> FailureKind:
-    """The kind of failure behind a worker that Ray says has died."""
-    told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+def classify_worker_death(told: str) -> FailureKind:
+    """The kind of failure behind a worker that has died, by what Ray says of it."""
     is_memory = any(text in told for text in MEMORY_MONITOR)
     return FailureKind.HOST_OUT_OF_MEMORY if is_memory else FailureKind.WORKER_LOST
 

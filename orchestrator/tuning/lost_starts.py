@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from orchestrator.errors import GivenUpError
+from orchestrator.errors import GivenUpError, ResultsError
 from orchestrator.failure import MAX_LOST_STARTS, MAX_LOST_STARTS_OVER_RUNS, FailureKind
 from orchestrator.record import LOST, Attempt
+from orchestrator.results import TrialFolder
+
+OF_ONE_KIND = {
+    FailureKind.HUNG: "made no step any more",
+    FailureKind.HOST_OUT_OF_MEMORY: "were ended because the machine's memory ran out",
+}
+"""What became of starts that were all lost to one of these; other losses make a crash loop."""
 
 
 def is_lost(attempt: Attempt) -> bool:
@@ -36,8 +43,8 @@ def check_comes_further(attempts: Sequence[Attempt], run: str | None, start_from
     counted = in_run if len(in_run) >= MAX_LOST_STARTS else row
     place = f"checkpoint {start_from}" if start_from else "the start"
     kinds = {attempt.failure for attempt in counted}
-    kind = FailureKind.HUNG if kinds == {FailureKind.HUNG.value} else FailureKind.CRASH_LOOP
-    what = "made no step any more" if kind is FailureKind.HUNG else "died"
+    kind = next((kind for kind in OF_ONE_KIND if kinds == {kind.value}), FailureKind.CRASH_LOOP)
+    what = OF_ONE_KIND.get(kind, "died")
     hosts = ", ".join(sorted({attempt.host for attempt in counted}))
     numbers = ", ".join(str(attempt.number) for attempt in reversed(counted))
     raise GivenUpError(
@@ -45,3 +52,16 @@ def check_comes_further(attempts: Sequence[Attempt], run: str | None, start_from
         "their logs and stacks lie in its folder attempts/, and --retry-failed starts it anew",
         kind,
     )
+
+
+def has_stacks(folder: TrialFolder, number: int) -> bool:
+    """Whether stacks lie beside an attempt, which was ended because it hung.
+
+    Raises:
+        ResultsError: they cannot be read.
+    """
+    path = folder.stack_file(number)
+    try:
+        return path.exists() and path.stat().st_size > 0
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error

@@ -35,6 +35,8 @@ from ray._raylet import (  # type: ignore[attr-defined]  # noqa: E402
     GcsClient,
     persist_port,
 )
+from ray.air.execution._internal import RayActorManager  # noqa: E402
+from ray.tune.execution import tune_controller  # noqa: E402
 
 __all__ = [
     "DASHBOARD_AGENT_LISTEN_PORT_NAME",
@@ -42,7 +44,9 @@ __all__ = [
     "AuthenticationTokenLoader",
     "Config",
     "GcsClient",
+    "RayActorManager",
     "persist_port",
     "ray",
     "tune",
+    "tune_controller",
 ]

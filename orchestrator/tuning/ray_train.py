@@ -180,9 +180,10 @@ def _lead(trial: Trial, settings: RunSettings, mailbox: Any) -> None:
 def _follow(trial: Trial, settings: RunSettings) -> None:
     """The training alone; it ends with the first process, which tells how."""
     from orchestrator.training.loop import train
-    from orchestrator.tuning.attempt_start import training_settings
+    from orchestrator.tuning.attempt_start import check_data, training_settings
     from orchestrator.tuning.fitting import beside_others
 
+    check_data(trial, settings)
     try:
         for _ in train(trial, settings=training_settings(trial, settings)):
             pass

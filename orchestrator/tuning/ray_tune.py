@@ -10,15 +10,19 @@ from __future__ import annotations
 import queue
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from orchestrator.errors import ClusterError
+from orchestrator.failure import FailureKind
 from orchestrator.record import State
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, TrialStarted, dataset_key
 from orchestrator.tuning.packing import make_packs
 from orchestrator.tuning.ray_cluster import connected
+from orchestrator.tuning.ray_deaths import death_in, install_actor_manager, is_dead_actor
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_fit import check_fits, num_places
 from orchestrator.tuning.ray_nodes import Nodes, node_of_actor, watching
@@ -28,6 +32,7 @@ from orchestrator.tuning.ray_trial import TuneTrial, pack_config, placement_of_c
 from orchestrator.tuning.ray_watch import Watch
 from orchestrator.tuning.schedule import kept_in_time
 from orchestrator.tuning.stop_file import is_stop_asked, stop_check
+from orchestrator.tuning.worker_deaths import Death, end_lost, fail_lost
 
 __all__ = ["connected", "execute"]
 
@@ -48,15 +53,18 @@ class Uncopied(list[Any]):
 
 
 class _Relay(tune.Callback):
-    """Hands what Tune hears to our queue."""
+    """Hands what Tune hears to our queue, and what it hears of a dead worker to the trial's files."""
 
-    def __init__(self, events: Events, nodes: Nodes) -> None:
+    def __init__(self, events: Events, nodes: Nodes, settings: RunSettings) -> None:
         self.events = events
         self.nodes = nodes
+        self.settings = settings
         self.actors: dict[str, str] = {}
         """Which actor trains what, by the id of its first trial."""
         self.ended: set[str] = set()
         """Trials that have ended, while others of their pack may go on."""
+        self.kinds: dict[str, set[FailureKind]] = defaultdict(set)
+        """Of the deaths since a worker last made progress, by the id of its first trial."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks beside its own state, which nobody reads again; a queue cannot follow."""
@@ -73,6 +81,7 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         trial.run_metadata.num_failures = 0  # it makes progress, so a worker may die again without an end to it
+        self.kinds.pop(trial.config["trial_ids"][0], None)
         for event in result.get("orch_events", ()):
             if isinstance(event, TrialEnded):
                 self.ended.add(event.trial_id)
@@ -84,23 +93,30 @@ class _Relay(tune.Callback):
         self._worker_died(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._worker_died(trial)
+        death = self._worker_died(trial)
+        is_one_kind = self.kinds.pop(trial.config["trial_ids"][0]) == {FailureKind.HOST_OUT_OF_MEMORY}
+        kind = FailureKind.HOST_OUT_OF_MEMORY if is_one_kind else FailureKind.CRASH_LOOP
         for trial_id in self._not_ended(trial):
             message = (
-                f"its worker died {STARTS_WITHOUT_PROGRESS + 1} times without finishing an epoch; "
-                f"see `orch logs {trial_id}`, "
+                f"its worker died {STARTS_WITHOUT_PROGRESS + 1} times without finishing an epoch, at last so: "
+                f"{death.error}; see `orch logs {trial_id}`, "
                 "and Ray's own logs (by default in /tmp/ray/session_latest/logs) where it never began"
             )
-            self.events.put(TrialEnded(trial_id, State.FAIL, error=message))
+            self.events.put(fail_lost(trial_id, self.settings, Death(kind, message)))
 
     def _not_ended(self, trial: Any) -> list[str]:
         return [trial_id for trial_id in trial.config["trial_ids"] if trial_id not in self.ended]
 
-    def _worker_died(self, trial: Any) -> None:
-        actor = self.actors.pop(trial.config["trial_ids"][0], None)
+    def _worker_died(self, trial: Any) -> Death:
+        first = trial.config["trial_ids"][0]
+        actor, death = self.actors.pop(first, None), death_in(trial)
+        self.kinds[first].add(death.kind)
+        for trial_id in self._not_ended(trial):
+            end_lost(trial_id, self.settings, death, partial(is_dead_actor, actor))
         node = None if actor is None else node_of_actor(actor)
-        if node is not None:
+        if node is not None and death.kind is not FailureKind.HOST_OUT_OF_MEMORY:
             self.nodes.attempt_failed(node)
+        return death
 
 
 class _StopFile(tune.Stopper):
@@ -139,7 +155,7 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | 
         with watching(nodes, preflight, samples):
             ordered = kept_in_time(trials, num_places(trials, settings, ray.nodes()))
             packs = make_packs(ordered, settings)
-            yield from _run_chunks(packs, settings, _Relay(events, nodes), connection.watch)
+            yield from _run_chunks(packs, settings, _Relay(events, nodes, settings), connection.watch)
 
 
 def _run_chunks(
@@ -185,6 +201,7 @@ def _run_tune(
 
 
 def _build_tuner(packs: Sequence[Sequence[Trial]], settings: RunSettings, scratch: str, relay: _Relay) -> tune.Tuner:
+    install_actor_manager()
     trainable = tune.with_parameters(TuneTrial, settings=settings)
     return tune.Tuner(
         tune.with_resources(trainable, placement_of_config),

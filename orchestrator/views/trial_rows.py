@@ -118,7 +118,7 @@ class TrialReader:
             "state": folder.state(),
             "num_epochs": len({epoch.epoch for epoch in self._metrics(folder)}),
             "num_attempts": folder.num_attempts(),
-            "error": _last_error(attempts),
+            **_last_failed(attempts),
         }
         if attempts:
             last = attempts[-1]
@@ -184,8 +184,10 @@ def _finished(record: TrialRecord) -> dict[str, Any]:
     return {**found, **provenance, "state": record.state}
 
 
-def _last_error(attempts: Sequence[Attempt]) -> str | None:
-    return next((attempt.error for attempt in reversed(attempts) if attempt.outcome == State.FAIL), None)
+def _last_failed(attempts: Sequence[Attempt]) -> dict[str, str | None]:
+    """Message and kind of the last failure."""
+    failed = [attempt for attempt in attempts if attempt.outcome == State.FAIL]
+    return {"error": failed[-1].error, "failure": failed[-1].failure} if failed else {"error": None, "failure": None}
 
 
 def _fill_from_cell_mates(rows: list[dict[str, Any]]) -> None:

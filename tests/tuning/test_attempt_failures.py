@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.errors import DeviceLostError
+from orchestrator.errors import ClusterError, DataError, DeviceLostError
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.training.objective import Objective
 from orchestrator.trial import Trial
-from orchestrator.tuning.events import EpochFinished, RunSettings, TrialEnded
+from orchestrator.tuning import attempt_start
+from orchestrator.tuning.events import EpochFinished, RunSettings, TrialEnded, dataset_key
 from tests.tuning.test_executors import execute, settings_for, tiny
 
 Fault = Callable[[Objective, torch.Tensor], None]
@@ -252,3 +254,32 @@ def test_a_resumption_on_another_device_is_written_down(results: ResultsDir, mon
     record = results.trial(tiny().trial_id).read_record()
     assert record is not None
     assert record.deviations[0].startswith("went on from 1-0 on cpu: another one, before on cpu: ")
+
+
+def test_a_node_of_a_cluster_with_other_data_trains_nothing_and_the_trial_waits(results: ResultsDir) -> None:
+    from orchestrator.training.data import prepare_data
+
+    trial = tiny()
+    with pytest.raises(
+        ClusterError, match=r"has other content \(fingerprint .* there, d at the driver\); copy the"
+    ) as told:
+        run(results, trial, address="10.0.0.1:6379")
+    assert f"node {socket.gethostname()}: dataset 'digits'" in str(told.value)
+    folder = results.trial(trial.trial_id)
+    (attempt,) = folder.read_attempts()
+    assert (attempt.outcome, attempt.data_fingerprint, folder.state()) == ("STOPPED", None, State.WAITING)
+    assert not folder.metrics_file.exists()
+    same = {dataset_key(trial): prepare_data(trial.data)}
+    assert run(results, trial, address="10.0.0.1:6379", data_fingerprints=same).state is State.COMPLETE
+
+
+def test_a_node_of_a_cluster_without_the_data_is_named_and_the_trial_waits(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*given: object) -> None:
+        raise DataError("no folder /data/digits")
+
+    monkeypatch.setattr(attempt_start, "load_data", missing)
+    with pytest.raises(ClusterError, match="cannot be read: no folder /data/digits; copy the files anew, or take the"):
+        run(results, tiny(), address="10.0.0.1:6379")
+    assert results.trial(tiny().trial_id).state() is State.WAITING

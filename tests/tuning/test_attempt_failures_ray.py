@@ -68,7 +68,10 @@ def test_lost_devices_and_hangs_start_again_elsewhere_and_a_crash_loop_is_given_
     processes = {attempt.process for attempt in results.trial(lost.trial_id).read_attempts()}
     assert len(processes) == 2
     assert (ended[dying.trial_id].state, ended[dying.trial_id].failure) == (State.FAIL, "crash_loop")
-    assert attempts_of(results, dying) == [(None, None)] * 3 + [("FAIL", "crash_loop")]
+    assert attempts_of(results, dying) == [("LOST", "worker_lost")] * 3 + [("FAIL", "crash_loop")]
+    first = results.trial(dying.trial_id).read_attempts()[0]
+    assert "its worker died: The actor is dead because its worker process has died" in (first.error or "")
+    assert (first.error or "") in results.trial(dying.trial_id).log_file(1).read_text()
     assert len(failed) == 5, "each start that was lost counts against its node, the lost device too"
 
 
@@ -78,3 +81,24 @@ def of_attention(name: str) -> Trial:
 
 def attempts_of(results: ResultsDir, trial: Trial) -> list[tuple[str | None, str | None]]:
     return [(attempt.outcome, attempt.failure) for attempt in results.trial(trial.trial_id).read_attempts()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_trial_whose_workers_the_memory_monitor_ends_fails_for_want_of_memory(
+    results: ResultsDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    failed: list[str] = []
+    monkeypatch.setattr(Nodes, "attempt_failed", lambda self, node_id: failed.append(node_id))
+    trial = tiny()
+    events = execute("ray_tune", [trial], settings_for(results, [trial], "ray_tune"))
+    (ended,) = [event for event in events if isinstance(event, TrialEnded)]
+    assert (ended.state, ended.failure) == (State.FAIL, "host_out_of_memory")
+    folder = results.trial(trial.trial_id)
+    assert folder.state() is State.FAIL
+    last = folder.read_attempts()[-1]
+    assert (last.outcome, last.failure, last.error) == ("FAIL", "host_out_of_memory", ended.error)
+    assert (ended.error or "") in folder.log_file(last.number).read_text()
+    assert failed == [], "it says nothing against the node"

@@ -16,6 +16,7 @@ def starts(*told: dict) -> list[Attempt]:
 
 LOST: dict = {}
 HUNG = {"outcome": "LOST", "failure": "hung"}
+NO_MEMORY = {"outcome": "LOST", "failure": "host_out_of_memory"}
 
 
 def kind_of(*told: dict, run: str = "s 1", start_from: str | None = None) -> str | None:
@@ -49,8 +50,10 @@ def test_other_runs_count_less_because_they_may_have_ended_the_trial() -> None:
     assert kind_of(*[LOST] * 10, run="s 2") == "crash_loop"
 
 
-def test_hangs_are_told_as_such_and_the_sentence_names_places() -> None:
+def test_hangs_and_want_of_memory_are_told_as_such_and_the_sentence_names_places() -> None:
     assert kind_of(HUNG, HUNG, HUNG) == "hung"
     assert kind_of(HUNG, LOST, HUNG) == "crash_loop"
+    assert kind_of(NO_MEMORY, NO_MEMORY, NO_MEMORY) == "host_out_of_memory"
+    assert kind_of(NO_MEMORY, HUNG, NO_MEMORY) == "crash_loop"
     with pytest.raises(GivenUpError, match=r"3 starts in a row from checkpoint 2-0 died .*attempts 1, 2, 3, on h"):
         check_comes_further(starts(*[{"started_from": "2-0"}] * 3), "s 1", "2-0")

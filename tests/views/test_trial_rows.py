@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator import lease
 from orchestrator.record import Attempt
+from orchestrator.views.faults import find_fault_caveats
 from orchestrator.views.table import EPOCH_TYPES, read_epochs, read_table
 from tests.views.sweep_builder import build_sweep, diverged
 
@@ -38,6 +39,18 @@ def test_a_failed_trial_tells_the_error_of_its_last_failed_attempt(tmp_path: Pat
     sweep.end_attempt(trial, 2, "FAIL", "out of memory")
     row = read_table(tmp_path, "depth_sweep").iloc[0]
     assert (row["state"], row["error"], row["num_attempts"]) == ("FAIL", "out of memory", 2)
+
+
+def test_a_failed_trial_tells_the_kind_for_the_report(tmp_path: Path) -> None:
+    sweep = build_sweep(tmp_path, AXES)
+    folder = sweep.results.trial(sweep.trials[0].trial_id)
+    held = lease.create(folder.attempts, 1, "trial", partial(Attempt, device="d", code_fingerprint="f", versions={}))
+    assert held is not None
+    held.end("FAIL", error="its worker died", failure="host_out_of_memory")
+    table = read_table(tmp_path, "depth_sweep")
+    assert table.iloc[0]["failure"] == "host_out_of_memory"
+    (told,) = find_fault_caveats(table, read_epochs(tmp_path, "depth_sweep"))
+    assert "by kind: 1 host out of memory (give a trial more resources.cpus" in told
 
 
 def test_a_diverged_trial_has_a_reason_and_no_accuracy(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""tuning/ray_deaths.py: what Ray tells of dead workers, on fakes; Ray itself is in test_attempt_failures_ray.py."""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.failure import FailureKind
+from orchestrator.record import State
+from orchestrator.results import ResultsDir
+from orchestrator.tuning import ray_deaths, ray_tune
+from orchestrator.tuning.events import TrialEnded
+from orchestrator.tuning.ray_deaths import ActorManager, death_in, install_actor_manager, is_dead_actor
+from orchestrator.tuning.ray_environment import ray, tune_controller
+from tests.tuning.test_executors import settings_for, tiny
+
+LOW_ON_MEMORY = "1 worker(s) were killed due to the node running low on memory.\nOOM kill reason: usage"
+DEAD = "The actor died unexpectedly.\n\tpid: 7\nThe actor died because its node has died."
+
+
+def fail(trial: Any, told: str) -> None:
+    """As Tune keeps an error."""
+    with Path(trial.error_file).open("a+") as file:
+        file.write(f"Failure # 1 (occurred at 2026-11-26)\n{told}\n")
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Any:
+    actor = SimpleNamespace(_actor_id=bytes([1]))
+    return SimpleNamespace(
+        config={"trial_ids": ["a", "b"]},
+        error_file=str(tmp_path / "error.txt"),
+        temporary_state=SimpleNamespace(ray_actor=actor),
+        run_metadata=SimpleNamespace(num_failures=0),
+    )
+
+
+@pytest.fixture
+def relay(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(ray_tune, "node_of_actor", lambda actor: f"node of {actor}")
+    failed: list[str] = []
+    nodes: Any = SimpleNamespace(attempt_failed=failed.append, failed=failed, attempt_succeeded=lambda node: None)
+    return ray_tune._Relay(queue.Queue(), nodes, settings_for(results, [tiny()], "ray_tune", run=("s", 1)))
+
+
+def die(relay: Any, trial: Any, told: str, *, for_good: bool = False) -> None:
+    relay.on_trial_start(0, [], trial)
+    fail(trial, told)
+    (relay.on_trial_error if for_good else relay.on_trial_recover)(0, [], trial)
+
+
+def ends(relay: Any) -> list[TrialEnded]:
+    found = [relay.events.get() for _ in range(relay.events.qsize())]
+    return [event for event in found if isinstance(event, TrialEnded)]
+
+
+def test_tune_is_told_of_the_memory_monitor_as_of_any_dead_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Exception] = []
+    monkeypatch.setattr(ray_deaths.RayActorManager, "_cleanup_actor", lambda *given, **named: None)
+    manager = ActorManager.__new__(ActorManager)
+    manager._failed_actor_ids = set()
+    actor = SimpleNamespace(actor_id=1, _on_error=None)
+    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: heard.append(error))
+    manager._actor_task_failed(task, ray.exceptions.OutOfMemoryError(LOW_ON_MEMORY))
+    (error,) = heard
+    assert isinstance(error, ray.exceptions.RayActorError)
+    assert str(error) == LOW_ON_MEMORY
+    with pytest.raises(RuntimeError, match="unexpected"):
+        manager._actor_task_failed(task, ValueError("unheard of"))
+
+
+def test_tunes_next_experiment_takes_that_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune_controller, "RayActorManager", ray_deaths.RayActorManager)
+    install_actor_manager()
+    assert tune_controller.RayActorManager is ActorManager  # type: ignore[attr-defined]
+
+
+def test_the_last_error_that_tune_keeps_counts(trial: Any) -> None:
+    fail(trial, LOW_ON_MEMORY)
+    assert death_in(trial).kind is FailureKind.HOST_OUT_OF_MEMORY
+    fail(trial, DEAD)
+    assert death_in(trial).kind is FailureKind.WORKER_LOST
+    assert death_in(trial).error == "its worker died: The actor died because its node has died."
+
+
+@pytest.mark.parametrize(
+    ("found", "is_dead"),
+    [({"State": "DEAD", "Pid": 7}, True), ({"State": "ALIVE", "Pid": 7}, False), ({"State": "DEAD", "Pid": 8}, False)],
+)
+def test_a_process_is_dead_once_ray_says_so_of_its_actor(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], is_dead: bool
+) -> None:
+    monkeypatch.setattr(ray._private.state, "actors", lambda actor_id: found)
+    assert is_dead_actor("01", 7) is is_dead
+    assert not is_dead_actor(None, 7)
+
+
+def test_the_memory_monitor_says_nothing_against_a_node(relay: Any, trial: Any) -> None:
+    die(relay, trial, LOW_ON_MEMORY)
+    assert relay.nodes.failed == []
+    die(relay, trial, DEAD)
+    assert relay.nodes.failed == ["node of 01"]
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [([LOW_ON_MEMORY] * 2, "host_out_of_memory"), ([DEAD, LOW_ON_MEMORY], "crash_loop"), ([DEAD] * 2, "crash_loop")],
+)
+def test_a_trial_that_never_began_fails_with_the_kind_of_all_its_deaths(
+    relay: Any, trial: Any, results: ResultsDir, told: list[str], kind: str
+) -> None:
+    die(relay, trial, told[0])
+    assert ends(relay) == []
+    die(relay, trial, told[1], for_good=True)
+    assert [(end.trial_id, end.state, end.failure) for end in ends(relay)] == [
+        (trial_id, State.FAIL, kind) for trial_id in ("a", "b")
+    ]
+    for trial_id in ("a", "b"):
+        assert results.trial(trial_id).state() is State.FAIL
+        (attempt,) = results.trial(trial_id).read_attempts()
+        assert attempt.failure == kind
+        assert "its worker died 6 times without finishing an epoch" in (attempt.error or "")
+
+
+def test_deaths_before_the_last_progress_do_not_count(relay: Any, trial: Any) -> None:
+    die(relay, trial, DEAD)
+    relay.on_trial_result(0, [], trial, {"orch_events": [TrialEnded("b", State.FAIL)], "orch_node": "n"})
+    die(relay, trial, LOW_ON_MEMORY, for_good=True)
+    assert [(end.trial_id, end.failure) for end in ends(relay)] == [("b", None), ("a", "host_out_of_memory")]
