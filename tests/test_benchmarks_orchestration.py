@@ -41,6 +41,7 @@ def test_every_peer_trains_every_trial(spec: Path, tmp_path: Path, peer: str) ->
     assert found.wall_s > found.by_slot_s > 0
 
 
+@pytest.mark.slow
 def test_a_peer_that_loses_a_trial_is_told(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.orchestration.trials_of", lambda path: trials_of(path) * 2)
     with pytest.raises(SystemExit, match="trained 2 trials and ended with 0"):

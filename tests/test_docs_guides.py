@@ -69,6 +69,7 @@ def test_the_guide_to_an_attention_of_ones_own(folder: Path, printed: Callable[[
     assert len(list((folder / "results/trials").glob("*/record.json"))) == 4
 
 
+@pytest.mark.slow
 def test_the_guide_to_the_statistics(folder: Path, printed: Callable[[], str]) -> None:
     run_page(guide("statistics.md"), folder, printed)
 

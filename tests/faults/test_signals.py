@@ -42,7 +42,10 @@ def first_epoch(running: Command) -> None:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(other, marks=pytest.mark.slow) for other in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_one_signal_stops_at_the_next_step_with_a_checkpoint(folder: Path, executor: str, number: int) -> None:
     if executor == "ray_tune" and number != signal.SIGTERM:
         pytest.skip("the driver handles all three alike; one start of Ray is enough")

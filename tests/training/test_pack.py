@@ -29,9 +29,10 @@ DROPPING = {"drop_path_rate": 0.2, "proj_drop_rate": 0.1, "drop_rate": 0.1}
     [
         ({}, {}),
         (DROPPING, EVERYTHING),
-        (
+        pytest.param(
             {"attention": "reattention", "img_size": 32, **DROPPING},
             {**EVERYTHING, "epochs": 1, "optimizer": "sgd", "lr": 0.05},
+            marks=pytest.mark.slow,
         ),
         ({"attention": "reattention", "drop_path_rate": 0.2}, {**EVERYTHING, "optimizer": "sgd", "lr": 0.05}),
         ({"attention": "batchnorm_only"}, {"optimizer": "sgd", "lr": 0.05, "cos_reg": "paper"}),

@@ -80,6 +80,7 @@ def test_what_an_earlier_start_came_down_to_is_not_tried_again(
     assert run(one_epoch(tiny_trial), tmp_path, size=16)[2] == []
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_later_costs_no_finished_epoch(
     tiny_trial: Trial, tmp_path: Path, memory: Callable[[int], None]
 ) -> None:
@@ -112,6 +113,7 @@ def test_fail_means_fail_and_names_what_fits(tiny_trial: Trial, tmp_path: Path, 
         run(one_epoch(tiny_trial), tmp_path, policy="fail")
 
 
+@pytest.mark.slow
 def test_where_one_image_does_not_fit_nothing_does(tiny_trial: Trial, memory: Callable[[int], None]) -> None:
     memory(0)
     assert find_fitting(one_epoch(tiny_trial), Settings(), 64) is None
