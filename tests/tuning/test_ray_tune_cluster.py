@@ -210,7 +210,7 @@ def test_a_node_that_dies_costs_an_epoch_at_most_and_one_that_joins_gets_trials(
         assert trial.state() is State.COMPLETE
         assert len(attempts) == (2 if trial.path.name == lost else 1)
     first, second = results.trial(lost).read_attempts()
-    assert first.ended_at is None
+    assert (first.outcome, first.failure) == ("LOST", "worker_lost")
     assert (second.started_from or "").startswith("2-")
 
 
