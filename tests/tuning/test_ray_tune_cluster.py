@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.processes import is_running
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.ray_guard import MARK
@@ -210,7 +209,7 @@ def test_a_node_that_dies_costs_an_epoch_at_most_and_one_that_joins_gets_trials(
         assert trial.state() is State.COMPLETE
         assert len(attempts) == (2 if trial.path.name == lost else 1)
     first, second = results.trial(lost).read_attempts()
-    assert first.ended_at is None
+    assert (first.outcome, first.failure) == ("LOST", "worker_lost")
     assert (second.started_from or "").startswith("2-")
 
 
@@ -233,7 +232,7 @@ def test_a_node_on_which_workers_die_gets_no_more_trials(bench: Bench) -> None:
 def attempts_without_end(results: ResultsDir) -> list[tuple[str, int]]:
     """Those whose process is gone."""
     attempts = [(trial.path.name, attempt) for trial in results.trials() for attempt in trial.read_attempts()]
-    return [(name, a.number) for name, a in attempts if a.ended_at is None and not is_running(a.process, None)]
+    return [(name, a.number) for name, a in attempts if a.outcome == "LOST"]
 
 
 def test_a_wrong_token_and_none_are_refused(bench: Bench, tmp_path: Path) -> None:
