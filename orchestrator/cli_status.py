@@ -38,6 +38,9 @@ def show_status(place: str | None, results: Path, as_json: bool) -> None:
     index = root.sweep(name).read_index()
     trials = [_trial_status(root, member) for member in index.all_members]
     content = {**_count_sweep(index, {trial["trial_id"]: trial["state"] for trial in trials}), "trials": trials}
+    content["notices"] = [
+        f"run {run.number}: {notice}" for run in root.sweep(name).read_runs() for notice in run.notices
+    ]
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return
@@ -151,6 +154,8 @@ def _print_status(content: dict[str, Any]) -> None:
     if len(trials) > MAX_ROWS:
         console.print(f"... and {len(trials) - MAX_ROWS:,} more trials (--json lists all)")
     console.print(_sweep_text(content), highlight=False)
+    for notice in content["notices"]:
+        console.print(Text(notice))
 
 
 def _sweep_text(content: dict[str, Any]) -> str:

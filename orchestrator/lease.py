@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from orchestrator import durable, provenance
-from orchestrator.errors import LockedError, NotReadyError, OrchestratorError, ResultsError, SupersededError
+from orchestrator.claims import C, claim_file, newest_number, parse_bytes
+from orchestrator.errors import LockedError, NotReadyError, OrchestratorError, SupersededError
 from orchestrator.processes import is_running, start_of, this_machine
 from orchestrator.record import Claim
 from orchestrator.redact import redact_text
 
-C = TypeVar("C", bound=Claim)
 MakeClaim = Callable[..., C]
 """Takes number, host, process, started_at, machine, process_started and beat_at by name."""
 
@@ -147,7 +147,7 @@ def wait_until_free(
         content = durable.read_bytes(path) if number else None
         if content is None or (str(folder), number) in _given_up:
             return number
-        claim = _parse(path, content, kind)
+        claim = parse_bytes(path, content, kind)
         if claim is not None and (claim.ended_at is not None or may_take(claim)):
             return number
         seems_alive = watch.sees_life(claim, (number, content))
@@ -219,39 +219,12 @@ class RunWatch:
             content = durable.read_bytes(path)
             if content is None or claim_file(self._folder, self._number + 1).exists():
                 return True
-            claim = _parse(path, content, Claim)
+            claim = parse_bytes(path, content, Claim)
         except NotReadyError:
             return False
         if claim is not None and claim.ended_at is not None:
             return True
         return self._watch.sees_life(claim, content) is False
-
-
-def newest(folder: Path, kind: type[C]) -> C | None:
-    """The claim that counts, None without a readable one."""
-    number = newest_number(folder)
-    return read_claim(folder, number, kind) if number else None
-
-
-def read_claim(folder: Path, number: int, kind: type[C]) -> C | None:
-    """One claim, None where it is not there or damaged."""
-    path = claim_file(folder, number)
-    content = durable.read_bytes(path)
-    return None if content is None else _parse(path, content, kind)
-
-
-def newest_number(folder: Path) -> int:
-    """The highest number in `folder`, 0 without one.
-
-    Raises:
-        ResultsError: the folder cannot be read.
-    """
-    numbers = (path.stem for path in folder.glob("*.json"))
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
-
-
-def claim_file(folder: Path, number: int) -> Path:
-    return folder / f"{number}.json"
 
 
 def is_held(claim: Claim) -> bool:
@@ -272,23 +245,6 @@ def is_held(claim: Claim) -> bool:
 
 def _told(claim: Claim) -> str:
     return f"process {claim.process} on {claim.host} since {claim.started_at}, number {claim.number}"
-
-
-def parse_claim(content: dict[str, Any], kind: type[C]) -> C:
-    """The claim that a document describes; fields that a later version added are left out.
-
-    Raises:
-        TypeError: a field is missing.
-    """
-    names = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in content.items() if name in names})
-
-
-def _parse(path: Path, content: bytes, kind: type[C]) -> C | None:
-    try:
-        return parse_claim(durable.unseal_json(path, content), kind)
-    except (ResultsError, TypeError):
-        return None
 
 
 def _end_quietly(lease: Lease[Any], outcome: str, **changes: Any) -> None:

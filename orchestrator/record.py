@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -237,6 +237,8 @@ class Run(Claim):
 
     command: str
     executor: str
+    notices: Sequence[str] = ()
+    """What a person should know of the run as a whole, such as that a node was closed; each a sentence."""
     schema: int = SCHEMA
 
 

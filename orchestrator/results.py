@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.claims import claim_file, newest_number, read_claims
 from orchestrator.configs import canonical_json
 from orchestrator.durable import read_document, unseal_line
 from orchestrator.errors import ResultsError, UsageError
 from orchestrator.grids.sweep_spec import SWEEP_NAME_RULE, is_sweep_name
-from orchestrator.lease import claim_file, is_held, newest_number, parse_claim
+from orchestrator.lease import is_held
 from orchestrator.places import local_side
-from orchestrator.record import SCHEMA, Attempt, EpochMetrics, State, SweepIndex, TrialRecord
+from orchestrator.record import SCHEMA, Attempt, EpochMetrics, Run, State, SweepIndex, TrialRecord
 from orchestrator.trial import digest
 from orchestrator.tuned import SCHEMA as TUNED_SCHEMA
 from orchestrator.tuned import TunedSweep
@@ -92,13 +93,7 @@ class TrialFolder:
         Raises:
             NewerFileError: a newer version wrote one.
         """
-        found = []
-        for number in range(1, self.num_attempts() + 1):
-            try:
-                found.append(parse_claim(read_document(self.attempt_file(number), SCHEMA), Attempt))
-            except (ResultsError, TypeError):
-                continue
-        return found
+        return read_claims(self.attempts, Attempt)
 
     def read_trial(self) -> dict[str, Any] | None:
         """What was asked (`Trial.canonical`), None where that cannot be read or is of another trial."""
@@ -187,6 +182,10 @@ class SweepFolder:
     def runs(self) -> Path:
         """A JSON file for each `orch run` (`Run`); the newest one holds the sweep while it lives."""
         return self.path / "runs"
+
+    def read_runs(self) -> list[Run]:
+        """Runs in order; as `read_attempts`."""
+        return read_claims(self.runs, Run)
 
     @property
     def mlflow_behind_file(self) -> Path:

@@ -45,7 +45,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("local_files",),
     ("object_files",),
     ("durable",),
-    ("lease", "npz_files"),
+    ("claims", "lease", "npz_files"),
     ("results",),
     ("models",),
     ("training",),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import durable, lease
+from orchestrator import claims, durable, lease
 from orchestrator.errors import LockedError, ResultsError, SupersededError
 from orchestrator.processes import this_machine
 from orchestrator.record import Run
@@ -57,7 +57,7 @@ def write_foreign(folder: Path, number: int = 1, lease_s: float = 0.3, beat: int
         number=number, host="far", process=7, started_at="2020-01-01T00:00:00+00:00", machine="0" * 8, lease_s=lease_s,
         beat=beat,
     )  # fmt: skip
-    path = lease.claim_file(folder, number)
+    path = claims.claim_file(folder, number)
     durable.write_sealed_json(path, dataclasses.asdict(claim))
     return path
 
@@ -72,15 +72,15 @@ def test_a_held_folder_names_its_owner_and_is_free_again_afterwards(folder: Path
             pass
     with hold(folder) as second:
         assert second.claim.number == 2
-    claims = [lease.parse_claim(durable.read_sealed_json(lease.claim_file(folder, n)), Run) for n in (1, 2)]
-    assert [claim.outcome for claim in claims] == ["ENDED", "ENDED"]
-    assert all(claim.ended_at for claim in claims)
+    found = [claims.parse_claim(durable.read_sealed_json(claims.claim_file(folder, n)), Run) for n in (1, 2)]
+    assert [claim.outcome for claim in found] == ["ENDED", "ENDED"]
+    assert all(claim.ended_at for claim in found)
 
 
 def test_an_error_inside_ends_the_claim_and_stands_in_it_without_secrets(folder: Path) -> None:
     with pytest.raises(ValueError, match="token"), hold(folder):
         raise ValueError("token=hunter2")
-    claim = lease.newest(folder, Run)
+    claim = claims.newest(folder, Run)
     assert claim is not None
     assert claim.outcome == "FAIL"
     assert "hunter2" not in (claim.error or "")
@@ -176,7 +176,7 @@ def test_whoever_was_displaced_finds_out_before_it_writes(folder: Path) -> None:
         for write in (mine.check, lambda: mine.update(error="x")):
             with pytest.raises(SupersededError, match="taken over by number 2"):
                 write()
-    claim = lease.parse_claim(durable.read_sealed_json(lease.claim_file(folder, 1)), Run)
+    claim = claims.parse_claim(durable.read_sealed_json(claims.claim_file(folder, 1)), Run)
     assert claim.ended_at is None, "nor does it write into its own claim any more"
 
 
@@ -186,10 +186,10 @@ def test_the_owner_shows_that_it_lives(folder: Path) -> None:
     watch = lease.Watch()
     foreign = dataclasses.replace(made.claim, machine="elsewhere")
     deadline = time.monotonic() + 30
-    while watch.sees_life(foreign, lease.claim_file(folder, 1).read_bytes()) is None and time.monotonic() < deadline:
+    while watch.sees_life(foreign, claims.claim_file(folder, 1).read_bytes()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert watch.sees_life(foreign, b"changed") is True
-    assert lease.newest(folder, Run).beat > 0
+    assert claims.newest(folder, Run).beat > 0
     made.end("ENDED")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 TESTED_ELSEWHERE = {
     "__init__.py": "views/test_export.py",
     "__main__.py": "test_packaging.py",
+    "claims.py": "test_lease.py",
     "cli_options.py": "test_cli.py",
     "cli_place.py": "test_cli.py",
     "cli_run.py": "test_cli.py",

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from orchestrator import durable, lease
+from orchestrator import claims, durable, lease
 from orchestrator.errors import LockedError, ResultsError
 from orchestrator.local_files import may_be_in_use
 from orchestrator.places import is_local
@@ -73,7 +73,7 @@ class Findings:
 
 def find_garbage(results: ResultsDir, sweep: str | None, policy: Policy) -> Findings:
     """What `policy` would free, of one sweep or of the whole root; takes nothing and writes nothing."""
-    newest = {name: lease.newest(results.sweep(name).runs, Run) for name in results.sweeps()}
+    newest = {name: claims.newest(results.sweep(name).runs, Run) for name in results.sweeps()}
     busy = {name for name, run in newest.items() if run is not None and lease.is_held(run)}
     return _Search(results, sweep, policy, busy).findings()
 

@@ -80,6 +80,8 @@ class Runner:
     """Closes what training opened."""
     run: tuple[str, int] | None = None
     """The sweep and the number of this run."""
+    note: Callable[[str], None] = lambda text: None
+    """Keeps what a person should know of the run as a whole."""
     states: dict[str, State] = field(default_factory=dict)
     trained: set[str] = field(default_factory=set)
     """Ids of the trials that this run took on."""
@@ -150,6 +152,7 @@ class Runner:
         for event in find_executor(self.options.executor)(to_run, settings):
             if isinstance(event, Notice):
                 self.phase(event.text)
+                self.note(event.text)
                 continue
             if isinstance(event, TrialEnded):
                 self.states[event.trial_id] = event.state

@@ -8,13 +8,13 @@ what was chosen. Who wants to know what happens is a listener; nobody has to.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-from orchestrator import durable, lease
+from orchestrator import claims, durable, lease
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
 from orchestrator.record import Run, State, SweepIndex
@@ -81,7 +81,7 @@ def run_sweep(
     """
     began = time.monotonic()
     with _held(spec, results, options, listeners) as held, ExitStack() as stack:
-        runner = Runner(spec, results, options, listeners, stack, run=(spec.name, held.number))
+        runner = Runner(spec, results, options, listeners, stack, run=(spec.name, held.number), note=held.note)
         searches = run_search(runner, grid)
         grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
         grid = known_so_far(spec, grid, results)
@@ -133,6 +133,8 @@ class _Held(NamedTuple):
     """Of this run."""
     is_after_crash: bool
     """The run before it never came to its end."""
+    note: Callable[[str], None]
+    """Keeps a notice with the run."""
 
 
 @contextmanager
@@ -156,8 +158,9 @@ def _held(spec: SweepSpec, results: ResultsDir, options: RunOptions, listeners: 
         for place in (results.root, results.code_file("any").parent, folder.path, folder.specs):
             durable.remove_leftovers(place)
         number = held.claim.number
-        before = lease.read_claim(folder.runs, number - 1, Run) if number > 1 else None
-        yield _Held(number, number > 1 and (before is None or before.ended_at is None))
+        before = claims.read_claim(folder.runs, number - 1, Run) if number > 1 else None
+        is_after_crash = number > 1 and (before is None or before.ended_at is None)
+        yield _Held(number, is_after_crash, lambda text: held.update(notices=(*held.claim.notices, text)))
 
 
 def select_trials(standings: Sequence[Standing], options: RunOptions) -> list[Trial]:

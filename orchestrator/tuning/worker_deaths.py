@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any
 
 from orchestrator import durable, provenance
+from orchestrator.claims import newest, newest_number
 from orchestrator.errors import OrchestratorError, ResultsError
 from orchestrator.failure import FailureKind
-from orchestrator.lease import create, newest, newest_number
+from orchestrator.lease import create
 from orchestrator.processes import is_running, this_machine
 from orchestrator.record import LOST, Attempt, State
 from orchestrator.redact import redact_text

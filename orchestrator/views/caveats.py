@@ -42,6 +42,7 @@ def find_all_caveats(frames: Frames) -> list[str]:
         *find_caveats(frames.cells, frames.table, frames.notices),
         *_lost_cells(frames.cells),
         *find_fault_caveats(frames.table, frames.epochs),
+        *frames.run_notices,
         *_methods(frames.answers),
         *_pairing(frames.answers),
         *_untrained(frames.probed),

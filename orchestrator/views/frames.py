@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,6 +38,9 @@ class Frames:
     """`cell_id` to what its averaged trials scored."""
     margin: float
     """A gain in accuracy below it counts as none, 0..1."""
+
+    run_notices: Sequence[str]
+    """What a person should know of the sweep's runs, such as that a node was closed."""
 
     @cached_property
     def answers(self) -> Answers:
@@ -86,4 +89,5 @@ def read_frames(results: ResultsDir, sweep: str, *, margin: float = DEFAULT_MARG
         choices=read_choices(results, sweep),
         scored=scored,
         margin=margin,
+        run_notices=[f"Run {run.number}: {text}." for run in results.sweep(sweep).read_runs() for text in run.notices],
     )

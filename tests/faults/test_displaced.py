@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import durable, lease
+from orchestrator import claims, durable
 from orchestrator.record import Attempt, EpochMetrics, Run, State
 from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
@@ -25,7 +25,7 @@ def claim_run(results: ResultsDir, number: int) -> None:
         number=number, host="far", process=1, started_at="t", machine="elsewhere", lease_s=600.0, command="",
         executor="serial",
     )  # fmt: skip
-    durable.write_sealed_json(lease.claim_file(results.sweep("s").runs, number), dataclasses.asdict(claim))
+    durable.write_sealed_json(claims.claim_file(results.sweep("s").runs, number), dataclasses.asdict(claim))
 
 
 def settings_of(results: ResultsDir, trial: Trial, run: int) -> RunSettings:
@@ -152,7 +152,7 @@ def test_a_worker_whose_run_is_over_stops_with_a_checkpoint(
     claim_run(results, 1)
     orphan = run_attempt(tiny_trial, settings_of(results, tiny_trial, 1))
     next(orphan)
-    path = lease.claim_file(results.sweep("s").runs, 1)
+    path = claims.claim_file(results.sweep("s").runs, 1)
     durable.write_sealed_json(path, {**durable.read_sealed_json(path), "ended_at": "t"})
     assert end_of(orphan).state is State.WAITING
     folder = results.trial(tiny_trial.trial_id)
