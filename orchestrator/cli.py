@@ -259,8 +259,12 @@ def completion(shell: str, results: Path, as_json: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    early_stop.listen(words)
-    sys.exit(run_command(words))
+    try:
+        early_stop.listen(words)
+        code = run_command(words)
+    except KeyboardInterrupt:
+        code = early_stop.tell(words)
+    early_stop.leave(code)
 
 
 def run_command(words: list[str]) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 from orchestrator.redact import redact_words
 
@@ -19,12 +21,15 @@ class _Heard:
 
     number: int = signal.SIGINT
     """The last one."""
+    is_told = False
+    """Whether an interrupt was answered."""
     has_begun = False
     """Whether a run has begun to listen."""
 
 
 def listen(words: Sequence[str]) -> None:
     """From now on SIGTERM and SIGHUP end `orch run` and `orch resume` as Ctrl-C does; an ignored signal stays so."""
+    _Heard.is_told = False
     if words[:1] and words[0] in COMMANDS:
         for number in NUMBERS:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -43,7 +48,21 @@ def tell(words: Sequence[str]) -> int:
         command = shlex.join(["orch", *redact_words(words)])
         text = f"stopped; go on with: {command}" if _Heard.has_begun else f"nothing has begun; run again: {command}"
     sys.stderr.write(f"{text}\n")
+    _Heard.is_told = True
     return 128 + _Heard.number
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code.
+
+    An interrupt inside code that was made from a string, as dataclasses are, counts for Python as never caught: it
+    would end by SIGINT whatever the code. Before a run has begun nothing waits for Python's own end.
+    """
+    if _Heard.is_told and not _Heard.has_begun:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -19,6 +19,16 @@ MARK = "ORCH_TEST_MARK"
 """A variable that all processes of one command inherit, so that orphans are found."""
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A process that is started inside hears Ctrl-C, also where the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Command:
     """A running `orch` command."""
 
@@ -27,7 +37,7 @@ class Command:
         paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         self.output = folder / f"{self.mark}.out"
         self.errors = folder / f"{self.mark}.err"
-        with self.output.open("w") as output, self.errors.open("w") as errors:
+        with self.output.open("w") as output, self.errors.open("w") as errors, interruptible():
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator", *words],
                 cwd=folder, stdout=output, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True,

@@ -97,7 +97,7 @@ def test_a_signal_before_the_run_has_begun_prints_the_command(folder: Path, numb
     with command(folder, "run", "spec.yaml", "--executor", "serial") as running:
         running.wait_for(lambda: is_caught(running.process.pid, signal.SIGTERM))
         running.signal(number)
-        assert running.end(60.0) == 128 + number
+        assert running.end(60.0) == 128 + number, running.said()
         assert running.said().strip() == "nothing has begun; run again: orch run spec.yaml --executor serial"
 
 
