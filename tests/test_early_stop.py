@@ -20,7 +20,8 @@ PLACE = "orchestrator.cli_run.load_spec"
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(early_stop._Heard, "number", signal.SIGINT)
     monkeypatch.setattr(early_stop._Heard, "has_begun", False)
-    before = {number: signal.getsignal(number) for number in early_stop.NUMBERS}
+    # Where tests run in the background, SIGINT and SIGHUP are ignored.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in early_stop.NUMBERS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -47,8 +47,8 @@ def plan() -> list[list[str]]:
         [call, f"{trial.trial_id}/{name}", moment] for trial, (call, name, moment) in zip(trials, points, strict=True)
     ]
     of_driver = [[call, name, moment] for call, name in OF_THE_DRIVER for moment in MOMENTS]
-    of_all = [["replace", f"code/{provenance.code_fingerprint()}.json", moment] for moment in MOMENTS]
-    return [*of_driver, *of_all, *of_trials]
+    of_all = ["replace", f"code/{provenance.code_fingerprint()}.json", "before"]  # a trial that dies three times FAILs
+    return [*of_driver, of_all, *of_trials]
 
 
 def orch_run(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -77,9 +77,10 @@ def test_after_a_crash_at_each_kind_of_file_a_sweep_on_ray_ends_as_one_never_tou
     assert codes == [CRASHED] * 2 * len(OF_THE_DRIVER) + [0], codes
     fired = {path.name for path in (tmp_path / "crashes").iterdir()} - {"plan.json"}
     assert [entry for number, entry in enumerate(entries) if str(number) not in fired] == []
+    assert orch_run(tmp_path).returncode == 0  # takes away what a dead worker left in the folder of all sweeps
     results, whole = ResultsDir(tmp_path / "results"), ResultsDir(tmp_path / "whole")
     assert leftovers(results) == []
     assert in_child(lambda: run_to_end(whole, TEXT), tmp_path / "child")() == 0
     assert numbers_of(results, TEXT) == numbers_of(whole, TEXT)
     num_attempts = [len(folder.read_attempts()) for folder in results.trials()]
-    assert sum(num_attempts) <= 2 * len(num_attempts) + len(MOMENTS)  # the code's file is written by whoever is first
+    assert sum(num_attempts) <= 2 * len(num_attempts) + 1  # the code's file is written by whoever is first
