@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.reattention_cpu import Shape
+from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device
 from orchestrator import provenance
 from orchestrator.models import build_model, fused, reattention
 
@@ -25,7 +26,6 @@ FORMS = ("self", "fused", "with maps")
 SHAPES = (Shape("32 px, D=384, H=12", 32, 4, 384, 12, 256), Shape("224 px, D=384, H=12", 224, 16, 384, 12, 128))
 SMALL = (Shape("small", 8, 2, 32, 2, 2),)
 RESULTS = Path(__file__).parent / "results" / "reattention_gpu.md"
-NO_GPU = 3
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks reattention_gpu", description=__doc__)
     parser.add_argument("--steps", type=int, default=21, help="of each form, in turn (default 21)")
     parser.add_argument("--depth", type=int, default=12, help="blocks of the model (default 12)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: without the fused form")
-    parser.add_argument("--small", action="store_true", help="one tiny shape, to see that it runs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help=f"default {RESULTS.name} in {RESULTS.parent}")
+    add_device_options(parser, RESULTS, "without the fused form")
     options = parser.parse_args(list(arguments))
-    if options.device == "cuda" and not torch.cuda.is_available():
-        print("this benchmark needs a CUDA device, and there is none", file=sys.stderr)
+    if lacks_device(options.device):
         return NO_GPU
     found = {}
     for shape in SMALL if options.small else SHAPES:

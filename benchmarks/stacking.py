@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device
 from orchestrator import provenance
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.training import loop
@@ -32,7 +33,6 @@ NUM_SEEDS = (1, 2, 3, 6)
 RESULTS = Path(__file__).parent / "results" / "stacking.md"
 NUM_IMAGES = 4096
 SECONDS_FOR_PROCESSES = 300.0
-NO_GPU = 3
 
 
 @dataclass(frozen=True)
@@ -224,14 +224,11 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print the table, and on a GPU write it down."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks stacking", description=__doc__)
     parser.add_argument("--rounds", type=int, default=21, help="steps of each, in turn (default 21)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--no-processes", action="store_true", help="leave out processes beside each other")
     parser.add_argument("--only", default="", help="shapes whose name has this text")
-    parser.add_argument("--small", action="store_true", help="one tiny shape, to see that it runs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help=f"default {RESULTS.name} in {RESULTS.parent}")
+    add_device_options(parser, RESULTS)
     options = parser.parse_args(list(arguments))
-    if options.device == "cuda" and not torch.cuda.is_available():
-        print("this benchmark needs a CUDA device, and there is none", file=sys.stderr)
+    if lacks_device(options.device):
         return NO_GPU
     precision = "bf16" if options.device == "cuda" else "fp32"
     found: dict[Shape, tuple[Mapping[int, Found], float]] = {}

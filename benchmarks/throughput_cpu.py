@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.training_steps import endless_steps
 from orchestrator import provenance
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
-from orchestrator.training.augment import train_batches
 from orchestrator.training.images import PixelImages
 from orchestrator.training.loop import Settings, Trainer, never_stop
 from orchestrator.trial import Trial
@@ -71,15 +71,7 @@ class Ours:
     def __init__(self, trial: Trial, *, is_compiled: bool = False) -> None:
         self.trainer = Trainer(trial, Settings(compile=is_compiled), None, never_stop)
         self.trainer.model.train()
-        self.steps = self._steps()
-
-    def _steps(self) -> Iterator[None]:
-        trainer, epoch = self.trainer, 0
-        while True:
-            epoch += 1
-            for step, (images, labels) in enumerate(train_batches(trainer.data, trainer.trial, epoch)):
-                trainer.train_step(images, labels, epoch, step)
-                yield
+        self.steps = endless_steps(self.trainer)
 
     def seconds(self, num_steps: int) -> float:
         """How long the next steps take, batches and all."""

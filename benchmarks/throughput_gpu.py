@@ -14,17 +14,16 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.training_steps import NO_GPU, add_device_options, endless_steps, lacks_device
 from orchestrator import provenance
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.training import loop
-from orchestrator.training.augment import train_batches
 from orchestrator.training.data import Dataset, Split
 from orchestrator.training.images import PixelImages
 from orchestrator.training.loop import Settings, Trainer, never_stop
 from orchestrator.trial import Trial
 
 RESULTS = Path(__file__).parent / "results" / "throughput_gpu.md"
-NO_GPU = 3
 
 
 @dataclass(frozen=True)
@@ -90,16 +89,7 @@ class Training:
         with _given(data):
             self.trainer = Trainer(trial, Settings(device=device, compile=is_compiled), None, never_stop)
         self.trainer.model.train()
-        self.steps = self._steps()
-
-    def _steps(self) -> Iterator[None]:
-        trainer, epoch = self.trainer, 0
-        while True:
-            epoch += 1
-            batches = train_batches(trainer.data, trainer.trial, epoch, device=trainer.device)
-            for step, (images, labels) in enumerate(batches):
-                trainer.train_step(images, labels, epoch, step)
-                yield
+        self.steps = endless_steps(self.trainer)
 
     def seconds(self, num_steps: int) -> float:
         """How long the next steps take."""
@@ -180,12 +170,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="stretches (default 5)")
     parser.add_argument("--depth", type=int, default=12, help="blocks of the model (default 12)")
     parser.add_argument("--attention", nargs="+", default=["self"], help="default self")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: without compiling")
-    parser.add_argument("--small", action="store_true", help="one tiny model, to see that it runs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help=f"default {RESULTS.name} in {RESULTS.parent}")
+    add_device_options(parser, RESULTS, "without compiling")
     options = parser.parse_args(list(arguments))
-    if options.device == "cuda" and not torch.cuda.is_available():
-        print("this benchmark needs a CUDA device, and there is none", file=sys.stderr)
+    if lacks_device(options.device):
         return NO_GPU
     found = {}
     for case in SMALL if options.small else CASES:

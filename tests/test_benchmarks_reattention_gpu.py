@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.reattention_gpu import NO_GPU, SHAPES, SMALL, Found, Step, main, make_table
+from benchmarks.reattention_gpu import SHAPES, SMALL, Found, Step, main, make_table
+from benchmarks.training_steps import NO_GPU
 from orchestrator.models import reattention
 
 

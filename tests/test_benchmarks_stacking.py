@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.stacking import NO_GPU, SHAPES, SMALL, Alone, Found, Together, main, make_table, random_data
+from benchmarks.stacking import SHAPES, SMALL, Alone, Found, Together, main, make_table, random_data
+from benchmarks.training_steps import NO_GPU
 from orchestrator.training import loop
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.throughput_gpu import CASES, NO_GPU, SMALL, Found, Training, main, make_table
+from benchmarks.throughput_gpu import CASES, SMALL, Found, Training, main, make_table
+from benchmarks.training_steps import NO_GPU
 from orchestrator.cost import num_tokens
 from orchestrator.training import loop
 from orchestrator.training.moving import pixels_of
