@@ -92,7 +92,8 @@ def find_arms(table: pd.DataFrame, cells: Mapping[str, Replicates]) -> list[Arm]
     """The arms of a `read_table` frame, in the order of its rows; one without a finished seed has no cells."""
     parts: Mapping[str, Mapping[str, str]] = table.attrs.get("curves", {})
     arms = []
-    for curve, trials in table.groupby("curve", sort=False, dropna=False):
+    read = table[["curve", "cell_id", "depth", "state"]]
+    for curve, trials in read.groupby("curve", sort=False, dropna=False):
         depth_of = trials.drop_duplicates("cell_id").set_index("cell_id")["depth"].dropna()
         known = {int(depth): cells[str(cell)] for cell, depth in depth_of.items() if str(cell) in cells}
         arms.append(

@@ -19,6 +19,8 @@ from orchestrator.views.variance import weigh_cells
 
 CHUNK = 200
 """Draws at once, which bounds memory at 200 doubles an image."""
+ONE_THREAD = 200_000
+"""Multiplications that OpenBLAS does on the calling thread; it takes others from 262,144 on."""
 MAX_REMEMBERED = 2_000_000
 """Doubles: 16 MB; the draws over larger test sets are made anew."""
 
@@ -60,20 +62,23 @@ Weights = tuple[NDArray[np.float64], tuple[NDArray[np.float64], ...]]
 
 
 def _means(tables: Sequence[NDArray[np.float64]], num_draws: int, random_seed: int) -> NDArray[np.float64]:
-    """[draws] means of the sum of `tables`, each [seeds, images], over draws of images that all share.
-
-    Products this small are not given to BLAS, whose threads would wait for each other longer than they compute.
-    """
+    """[draws] means of the sum of `tables`, each [seeds, images], over draws of images that all share."""
     num_images, nums_seeds = tables[0].shape[1], tuple(len(table) for table in tables)
     make = _remembered if num_draws * num_images <= MAX_REMEMBERED else _weights
     parts = []
     for image_weights, seed_weights in make(num_images, nums_seeds, num_draws, random_seed):
         totals = (
-            np.einsum("ds,ds->d", weights, np.einsum("di,si->ds", image_weights, table))
+            np.einsum("ds,ds->d", weights, _product(image_weights, table.T))
             for weights, table in zip(seed_weights, tables, strict=True)
         )
         parts.append(sum(totals, np.zeros(len(image_weights))))
     return np.concatenate(parts)
+
+
+def _product(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """a @ b in pieces so small that BLAS starts no threads: they would wait for each other longer than they compute."""
+    step = max(1, ONE_THREAD // b.size)
+    return np.concatenate([a[start : start + step] @ b for start in range(0, len(a), step)])
 
 
 def _weights(num_images: int, nums_seeds: tuple[int, ...], num_draws: int, random_seed: int) -> Iterator[Weights]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.record import State
+from orchestrator.views.curve_choice import MAX_DRAWN_CURVES, choose_curves, curves_of_a_figure, say_choice
 from orchestrator.views.curves import Shared, field_name
 from orchestrator.views.published import DEEPVIT_CURVE
 from orchestrator.views.table import averaged_trials
@@ -19,12 +20,10 @@ from orchestrator.views.table import averaged_trials
 THIS_SWEEP = "this sweep"
 PUBLISHED = "published, ImageNet-1k"
 MAX_LEARNING_CURVES = 12
-"""Of more curves the first ones are drawn."""
-MAX_DRAWN_CURVES = 36
-"""So many curves are drawn in figures of accuracy; where there are more, only the first `FEW_DRAWN_CURVES`."""
-FEW_DRAWN_CURVES = 12
+"""Of more curves only some are drawn."""
 FEW_LEARNING_CURVES = 6
-"""So many learning curves are drawn where there are more curves than `MAX_DRAWN_CURVES`."""
+"""At most so many learning curves are drawn where there are more curves than `MAX_DRAWN_CURVES`."""
+READ_FOR_SEEDS = ("curve", "cell_id", "trial_id", "seed", "state", "protocol", "test_acc")
 MAX_SEED_LINES = 240
 """With more trials a cell that has a mean is drawn as its mean alone, which keeps the file small."""
 
@@ -53,26 +52,22 @@ def find_curves(frame: pd.DataFrame) -> Curves:
     return Curves(x, label, Shared(parts))
 
 
-def num_drawn(count: int) -> int:
-    """How many of `count` curves a figure of accuracy draws."""
-    return count if count <= MAX_DRAWN_CURVES else FEW_DRAWN_CURVES
-
-
-def first_curves(curves: Curves) -> tuple[Curves, list[str]]:
-    """The first curves, and what to say about the others."""
-    shown = list(curves.parts)[: num_drawn(len(curves.parts))]
+def choose_drawn(curves: Curves) -> tuple[Curves, list[str]]:
+    """The curves that a figure of accuracy draws, and what to say about the others."""
+    shown = set(curves_of_a_figure(curves.parts))
     if len(shown) == len(curves.parts):
         return curves, []
-    label = {curve: text for curve, text in curves.label.items() if text in set(shown)}
-    told = f"Only the first {len(shown)} of {len(curves.parts)} curves are drawn; cells.csv has all."
-    return Curves(curves.x, label, Shared({text: curves.parts[text] for text in shown})), [told]
+    label = {curve: text for curve, text in curves.label.items() if text in shown}
+    parts = {text: told for text, told in curves.parts.items() if text in shown}
+    return Curves(curves.x, label, Shared(parts)), [say_choice(len(shown), len(curves.parts))]
 
 
 def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Rows of kind `mean` (a cell), `seed` (a trial inside a mean of several), `diverged` (a trial without accuracy)
     and `published`; accuracies in percent on test images. Published rows stand there where depth is horizontal.
     """
-    curves, left_out = first_curves(find_curves(cells))
+    curves, left_out = choose_drawn(find_curves(cells))
+    table = table[list(dict.fromkeys([*READ_FOR_SEEDS, curves.x]))]
     cells, table = (frame[frame["curve"].isin(list(curves.label))] for frame in (cells, table))
     rows = [_mean_row(cell, curves) for _, cell in cells.iterrows() if cell["n"] > 0]
     for _, trials in table.groupby("cell_id", sort=False):
@@ -98,7 +93,7 @@ def accuracy_vs_flops_data(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cost_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
-    curves, left_out = first_curves(find_curves(cells))
+    curves, left_out = choose_drawn(find_curves(cells))
     cells = cells[cells["curve"].isin(list(curves.label))]
     rows = [
         {**_mean_row(cell, curves), count: cell[count], "depth": cell["depth"]}
@@ -116,7 +111,7 @@ def learning_curve_data(epochs: pd.DataFrame) -> pd.DataFrame:
     """
     curves = find_curves(epochs)
     limit = MAX_LEARNING_CURVES if len(curves.parts) <= MAX_DRAWN_CURVES else FEW_LEARNING_CURVES
-    shown = list(curves.parts)[:limit]
+    shown = choose_curves(curves.parts, limit)
     drawn = epochs[epochs["curve"].isin([curve for curve, label in curves.label.items() if label in shown])]
     drawn = drawn.assign(curve=drawn["curve"].map(curves.label).astype("string"), kind="seed")
     drawn["val_acc_percent"] = drawn["val_acc"] * 100.0
@@ -132,9 +127,7 @@ def learning_curve_data(epochs: pd.DataFrame) -> pd.DataFrame:
     names = ["kind", *keys, "trial_id", "seed", "state", "n", *metrics]
     data = pd.concat([means, drawn], ignore_index=True).reindex(columns=names)
     data["n"] = data["n"].astype("Int64")
-    left_out = [f"Only the first {len(shown)} of {len(curves.parts)} curves are drawn."] * (
-        len(shown) < len(curves.parts)
-    )
+    left_out = [say_choice(len(shown), len(curves.parts))] if len(shown) < len(curves.parts) else []
     left_out += ["Single seeds are not drawn, because there are too many."] * has_too_many
     data.attrs = {**epochs.attrs, "x": curves.x, "parts": curves.parts, "left_out": left_out}
     return data

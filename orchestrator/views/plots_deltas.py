@@ -14,7 +14,8 @@ from orchestrator.views.answers import Answers
 from orchestrator.views.plots_axes import set_x_axis
 from orchestrator.views.plots_style import BLUE, FULL_WIDTH_IN, MUTED, VERMILLION, house_style, settle, shorten
 
-MAX_PANELS = 12
+MAX_PANELS, FEW_PANELS, MANY_PAIRS = 12, 6, 36
+"""Of more pairs than `MAX_PANELS` the first ones are drawn; of more than `MANY_PAIRS` only `FEW_PANELS`."""
 COLUMNS = 3
 
 
@@ -31,7 +32,7 @@ def delta_data(answers: Answers) -> pd.DataFrame:
 
 def plot_deltas(data: pd.DataFrame) -> Figure:
     """A panel for each pair, one scale: means with 95 % intervals against depth, and at the right the pooled one."""
-    pairs = list(dict.fromkeys(zip(data["a"], data["b"], data["context"], strict=True)))[:MAX_PANELS]
+    pairs = _drawn_pairs(data)[0]
     columns = min(len(pairs), COLUMNS)
     rows = math.ceil(len(pairs) / columns)
     width = {1: 0.6, 2: 0.85}.get(columns, 1.0) * FULL_WIDTH_IN
@@ -83,5 +84,11 @@ def delta_caption(data: pd.DataFrame) -> str:
     over = "seeds and test images" if list(methods) == ["seed x image"] else "seeds alone, on these test images"
     text = f"Difference in test accuracy, paired by seed, {seeds}. Bars: 95 % intervals over {over}, not adjusted."
     text += " Diamond: pooled over depths." * bool((data["kind"] == "pooled").any())
-    num_pairs = len(data[["a", "b", "context"]].drop_duplicates())
-    return text + f" Only the first {MAX_PANELS} of {num_pairs} pairs are drawn." * (num_pairs > MAX_PANELS)
+    drawn, num_pairs = _drawn_pairs(data)
+    return text + f" Only the first {len(drawn)} of {num_pairs} pairs are drawn." * (num_pairs > len(drawn))
+
+
+def _drawn_pairs(data: pd.DataFrame) -> tuple[list[tuple[str, str, str]], int]:
+    """(a, b, context) of each pair that is drawn, and the number of all pairs."""
+    pairs = list(dict.fromkeys(zip(data["a"], data["b"], data["context"], strict=True)))
+    return pairs[: FEW_PANELS if len(pairs) > MANY_PAIRS else MAX_PANELS], len(pairs)

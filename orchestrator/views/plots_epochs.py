@@ -25,6 +25,9 @@ METRICS: Mapping[str, str] = {
 COLUMNS = 3
 TITLE_LENGTHS = {1: 44, 2: 34, 3: 21}
 """Characters that fit above a panel, by the number of columns."""
+Line = tuple[str, float, str, bool]
+"""What one line is: its kind, its place on the colour axis, its cell or trial, and whether that diverged."""
+
 MAX_NAMED = 8
 """Of more values of the colour axis, this many are named, evenly spaced."""
 
@@ -77,20 +80,30 @@ def _grid(num_curves: int, num_metrics: int) -> tuple[Figure, list[list[Axes]]]:
 
 def _draw(panel: Axes, data: pd.DataFrame, metric: str, x: str, colors: Mapping[float, str]) -> None:
     width = 1.5 if len(colors) <= MAX_NAMED else 0.9
-    for value, color in colors.items():
-        cells = data[data[x] == value]
-        for _, trial in cells[cells["kind"] == "seed"].groupby("trial_id", sort=True):
-            has_diverged = (trial["state"] == State.DIVERGED).all()
-            known = trial[trial[metric].notna()].sort_values("epoch")
-            line = (0, (1, 1.2)) if has_diverged else "-"
-            epochs = known["epoch"].astype(float)
-            panel.plot(epochs, known[metric], color=color, lw=0.6, alpha=0.45, linestyle=line, zorder=2)
-            if has_diverged:
-                panel.plot(epochs.tail(1), known[metric].tail(1), "x", color=color, ms=4.5, mew=1.2, zorder=5)
-        for _, cell in cells[cells["kind"] == "mean"].groupby("cell_id", sort=True):
-            known = cell[cell[metric].notna()].sort_values("epoch")
-            marker = "." if len(known) == 1 else None
-            panel.plot(known["epoch"].astype(float), known[metric], color=color, lw=width, marker=marker, zorder=3)
+    for (kind, at, _, has_diverged), points in sorted(_find_lines(data, metric, x).items()):
+        epochs, values = zip(*sorted(points), strict=True)
+        color = colors[at]
+        if kind == "mean":
+            marker = "." if len(points) == 1 else None
+            panel.plot(epochs, values, color=color, lw=width, marker=marker, zorder=3)
+            continue
+        line = (0, (1, 1.2)) if has_diverged else "-"
+        panel.plot(epochs, values, color=color, lw=0.6, alpha=0.45, linestyle=line, zorder=2)
+        if has_diverged:
+            panel.plot(epochs[-1:], values[-1:], "x", color=color, ms=4.5, mew=1.2, zorder=5)
+
+
+def _find_lines(data: pd.DataFrame, metric: str, x: str) -> dict[Line, list[tuple[float, float]]]:
+    """The known points of each line, as epoch and value. Walks plain lists, which are quicker than small frames."""
+    read = data.loc[
+        data[metric].notna() & data[x].notna(), ["kind", x, "cell_id", "trial_id", "state", "epoch", metric]
+    ]
+    found: dict[Line, list[tuple[float, float]]] = {}
+    for kind, at, cell, trial, state, epoch, value in zip(*(read[name].tolist() for name in read), strict=True):
+        is_mean = kind == "mean"
+        line = kind, float(at), cell if is_mean else trial, not is_mean and state == State.DIVERGED
+        found.setdefault(line, []).append((float(epoch), float(value)))
+    return found
 
 
 def _limits(data: pd.DataFrame, metric: str) -> tuple[float, float]:

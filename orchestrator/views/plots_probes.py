@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.views.curve_choice import choose_curves
 from orchestrator.views.plots_axes import legend_columns, set_x_axis
 from orchestrator.views.plots_style import (
     BLUE,
@@ -103,7 +104,7 @@ def _looks(data: pd.DataFrame) -> dict[str, tuple[str, str]]:
     line, the first keeps it and the others take free ones, because here the line says when the network was probed.
     """
     styles = style_curves(data.attrs["parts"])
-    curves = list(styles)[:MAX_CURVES]
+    curves = choose_curves(data.attrs["parts"], MAX_CURVES)
     wanted = {curve: (styles[curve].color, styles[curve].marker) for curve in curves}
     firsts = {look[0]: curve for curve, look in reversed(wanted.items())}
     free = iter([(color, MARKERS[n]) for n, color in enumerate(COLORS) if color not in firsts])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,13 +94,14 @@ class CurveStyle:
 def style_curves(curves: Mapping[str, Mapping[str, str]]) -> dict[str, CurveStyle]:
     """A style for each curve, given as label -> parts (axis -> text).
 
-    The attention, or the first axis that varies, sets colour and marker; the next one the line (up to four values);
-    every further axis the panel. A panel holds at most `MAX_CURVES`; more go on in another.
+    The attention, or the first axis that varies, sets colour and marker; the next one the line (up to four values, and
+    where a panel holds them all); every further axis the panel. A panel holds at most `MAX_CURVES`; more go on in
+    another.
     """
     varying = _varying_axes(list(curves.values()))
     hue = varying[0] if varying else None
     hues = _number_hues([parts.get(hue, "") if hue else label for label, parts in curves.items()])
-    line_axis = varying[1] if len(varying) > 1 and len(_values(curves, varying[1])) <= len(LINES) else None
+    line_axis = _line_axis(curves, varying)
     further = [axis for axis in varying[1:] if axis != line_axis]
     lines = {value: index for index, value in enumerate(_values(curves, line_axis))} if line_axis else {}
     panels = _panel_titles(curves, further)
@@ -184,6 +186,14 @@ def _varying_axes(curves: list[Mapping[str, str]]) -> list[str]:
             seen.append(pattern)
             varying.append(axis)
     return varying
+
+
+def _line_axis(curves: Mapping[str, Mapping[str, str]], varying: list[str]) -> str | None:
+    """The second axis that varies, where the line can tell its values apart and no panel is cut for it."""
+    if len(varying) < 2 or len(_values(curves, varying[1])) > len(LINES):
+        return None
+    sizes = Counter(tuple(parts.get(axis) for axis in varying[2:]) for parts in curves.values())
+    return varying[1] if max(sizes.values()) <= MAX_CURVES else None
 
 
 def _panel_titles(curves: Mapping[str, Mapping[str, str]], axes: list[str]) -> dict[str, str]:

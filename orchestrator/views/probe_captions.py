@@ -8,6 +8,7 @@ import pandas as pd
 
 from orchestrator.probe_catalog import MAP_KINDS, SIMILAR_BLOCK_RULES
 from orchestrator.views.captions import say_n
+from orchestrator.views.curve_choice import choose_curves, say_choice
 from orchestrator.views.probe_figure_data import MAX_CURVES, SHUFFLED, UNTRAINED
 
 SIMILARITY = (
@@ -95,5 +96,5 @@ def _say_moments(data: pd.DataFrame) -> str:
 
 
 def _say_left_out(data: pd.DataFrame) -> str:
-    num_curves = int(data.attrs["num_curves"])
-    return f" Only the first {MAX_CURVES} of {num_curves} curves are drawn." if num_curves > MAX_CURVES else ""
+    num_curves, num_drawn = len(data.attrs["parts"]), len(choose_curves(data.attrs["parts"], MAX_CURVES))
+    return f" {say_choice(num_drawn, num_curves)}" if num_drawn < num_curves else ""

@@ -17,6 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator.probe_catalog import MAP_KINDS, SIMILAR_BLOCK_RULES, similar_blocks_name, similarity_name
+from orchestrator.views.curve_choice import choose_curves
+from orchestrator.views.curves import Shared
 from orchestrator.views.figure_data import PUBLISHED, THIS_SWEEP, Curves, find_curves
 from orchestrator.views.published import DEEPVIT_SIMILAR_BLOCKS
 from orchestrator.views.stats import mean_interval
@@ -28,7 +30,7 @@ Probes = Mapping[str, Mapping[str, Array]]
 
 TRAINED, UNTRAINED, SHUFFLED = "trained", "untrained", "shuffled"
 MAX_CURVES = 7
-"""Colours that are told apart; of more curves the first ones are drawn."""
+"""Colours that are told apart; of more curves only some are drawn."""
 
 HEAT_MAPS: Mapping[str, tuple[str, str]] = {
     "raw, trained": ("raw", TRAINED),
@@ -55,11 +57,17 @@ class Probed:
     def is_empty(self) -> bool:
         return bool(self.trials.empty)
 
+    @property
+    def probed_parts(self) -> dict[str, Mapping[str, str]]:
+        """Of the curves on which a probed trial lies: label -> (axis -> text)."""
+        found = set(self.trials["drawn"])
+        return {label: parts for label, parts in self.curves.parts.items() if label in found}
+
     def deepest(self) -> pd.DataFrame:
         """The trials of the deepest cell that every curve has, else of the deepest that any has; of `MAX_CURVES`."""
         if self.trials.empty:
             return self.trials
-        shown = self.trials[self.trials["drawn"].isin(list(dict.fromkeys(self.trials["drawn"]))[:MAX_CURVES])]
+        shown = self.trials[self.trials["drawn"].isin(choose_curves(self.probed_parts, MAX_CURVES))]
         depths_of = [set(trials["depth"].dropna()) for _, trials in shown.groupby("drawn")]
         shared = set.intersection(*depths_of) or set.union(*depths_of)
         deepest = shown[shown["depth"] == max(shared)]
@@ -213,5 +221,5 @@ def _frame(rows: list[dict[str, Any]], names: Sequence[str], probed: Probed, x: 
     texts = {"source", "curve", "map", "rule", "moment", "metric", "panel"}
     kinds = {name: "Int64" if name in whole else "string" if name in texts else "float64" for name in names}
     data = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=kinds[name]) for name in names})
-    data.attrs = {"x": x, "parts": probed.curves.parts, "num_curves": int(probed.trials["drawn"].nunique())}
+    data.attrs = {"x": x, "parts": Shared(probed.probed_parts)}
     return data

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from orchestrator.views.curve_choice import curves_of_a_figure
 from orchestrator.views.curves import Shared, field_name, value_text
-from orchestrator.views.figure_data import THIS_SWEEP, Curves, first_curves, methods_of, num_drawn
+from orchestrator.views.figure_data import THIS_SWEEP, Curves, choose_drawn, methods_of
 from orchestrator.views.plots_axes import short_count
 
 TOLERANCE = 0.02
@@ -30,7 +31,7 @@ def accuracy_vs_embed_dim_data(cells: pd.DataFrame) -> pd.DataFrame:
     if measured["embed_dim"].nunique() < 2:
         measured = measured.iloc[:0]
     labels, found = curves_along(measured, "embed_dim")
-    curves, left_out = first_curves(found)
+    curves, left_out = choose_drawn(found)
     drawn = measured[labels.isin(list(curves.label))]
     rows = [{**_row(cell, labels[index]), "embed_dim": cell["embed_dim"]} for index, cell in drawn.iterrows()]
     return _frame(rows, "embed_dim", curves.parts, left_out=left_out)
@@ -52,8 +53,8 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
                 continue
             texts = {"attention": attention.rpartition(":")[2], count: f"{short_count(size)} {UNITS[count]}"}
             found[", ".join(texts.values())] = (texts, same)
-    shown = list(found)[: num_drawn(len(found))]
-    told = f"Only the first {len(shown)} of {len(found)} classes of equal size are drawn, the smallest first."
+    shown = curves_of_a_figure({label: texts for label, (texts, _) in found.items()})
+    told = f"Only {len(shown)} of {len(found)} classes of equal size are drawn, the smallest first."
     left_out = [told] if len(shown) < len(found) else []
     rows = [
         {**_row(cell, label), "depth": cell["depth"], "embed_dim": cell["embed_dim"], count: cell[count]}

@@ -15,9 +15,15 @@ def to_csv(frame: pd.DataFrame) -> str:
     safe = frame.copy()
     for column in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[column]):
-            safe[column] = safe[column].map(_disarm, na_action="ignore")
+            safe[column] = _disarm_all(safe[column])
     safe.columns = [_disarm(column) for column in safe.columns]
     return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+def _disarm_all(column: pd.Series) -> pd.Series:
+    """Each text that is there is looked at once, however many rows have it."""
+    changed = {text: disarmed for text in column.dropna().unique() if (disarmed := _disarm(text)) != text}
+    return column.map(lambda text: changed.get(text, text), na_action="ignore") if changed else column
 
 
 def _disarm(text: object) -> object:

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from orchestrator.views.captions import accuracy_caption, params_caption
+from orchestrator.views.curve_choice import FEW_DRAWN_CURVES, MAX_DRAWN_CURVES, say_choice
 from orchestrator.views.curves import Shared
 from orchestrator.views.figure_data import (
-    FEW_DRAWN_CURVES,
     FEW_LEARNING_CURVES,
-    MAX_DRAWN_CURVES,
     MAX_LEARNING_CURVES,
     MAX_SEED_LINES,
     accuracy_vs_depth_data,
@@ -121,7 +120,7 @@ def test_many_trials_are_drawn_as_means_alone_and_many_curves_in_part() -> None:
     rows = [{"curve": f"c{number}", "attention": f"c{number}"} for number in range(MAX_LEARNING_CURVES + 1)]
     data = learning_curve_data(epochs_of(make_table(rows)))
     assert data["curve"].nunique() == MAX_LEARNING_CURVES
-    assert data.attrs["left_out"] == ["Only the first 12 of 13 curves are drawn."]
+    assert data.attrs["left_out"] == [say_choice(12, 13)]
     many = learning_curve_data(epochs_of(make_table([{"seed": seed} for seed in range(MAX_SEED_LINES + 1)])))
     assert set(many["kind"]) == {"mean"}
     assert "too many" in many.attrs["left_out"][0]
@@ -136,8 +135,7 @@ def test_of_very_many_curves_the_first_are_drawn_and_the_caption_says_so() -> No
         (accuracy_vs_params_data(cells), params_caption),
     ):
         assert [name for name in dict.fromkeys(data["curve"]) if name in names] == names[:FEW_DRAWN_CURVES]
-        told = f"Only the first {FEW_DRAWN_CURVES} of {MAX_DRAWN_CURVES + 1} curves are drawn; cells.csv has all."
-        assert caption(data).endswith(told)
+        assert caption(data).endswith(say_choice(FEW_DRAWN_CURVES, MAX_DRAWN_CURVES + 1))
     assert learning_curve_data(epochs_of(table))["curve"].nunique() == FEW_LEARNING_CURVES
 
 
