@@ -20,6 +20,7 @@ from orchestrator.views.plots_axes import (
     accuracy_limits,
     count_label,
     label_counts,
+    label_once,
     legend_columns,
     say_empty,
     set_x_axis,
@@ -40,6 +41,7 @@ from orchestrator.views.plots_style import (
 )
 
 Styles = Mapping[str, CurveStyle]
+COLUMNS = 2
 COST_TITLES: Mapping[str, str] = {"num_params": "Parameters", "flops": "FLOPs an image, forward"}
 
 
@@ -65,6 +67,7 @@ def plot_accuracy_curves(data: pd.DataFrame) -> Figure:
             members = {label: style for label, style in styles.items() if style.panel == title}
             _draw_accuracy(panel, ours, members, x, limits)
             panel.set_title(shorten(title, 44))
+        label_once(panels[: len(titles)], COLUMNS)
         if not published.empty:
             _draw_published(panels[-1], published)
         _add_legend(figure, handles)
@@ -93,6 +96,7 @@ def plot_accuracy_vs_cost(data: pd.DataFrame, count: str) -> Figure:
             )  # room for numbers above intervals
             members = {label: style for label, style in styles.items() if style.panel == title}
             points.append(_draw_cost(panel, data, members, count))
+        label_once(panels, COLUMNS)
         _add_legend(figure, handles)
         settle(figure)
         for panel, labelled in zip(panels, points, strict=True):
@@ -121,7 +125,7 @@ def _draw_cost(panel: Axes, data: pd.DataFrame, styles: Styles, count: str) -> l
 
 def _panels(count: int, handles: Sequence[Line2D]) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels, two a row, and room below for the legend."""
-    columns = min(count, 2)
+    columns = min(count, COLUMNS)
     rows = math.ceil(count / columns)
     width = FULL_WIDTH_IN if columns > 1 else FULL_WIDTH_IN * 0.72
     legend = math.ceil(len(handles) / legend_columns(handles, width)) * LEGEND_ROW_IN if handles else 0.0

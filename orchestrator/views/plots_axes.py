@@ -54,6 +54,19 @@ def accuracy_limits(data: pd.DataFrame) -> tuple[float, float]:
     return max(low - pad, -edge), min(high + pad, max(100.0, high) + edge)
 
 
+def label_once(panels: Sequence[Axes], num_columns: int) -> None:
+    """Panels that share both scales, row by row in columns: only the left ones are labelled at their side, and only
+    those with none below at their foot.
+    """
+    for number, panel in enumerate(panels):
+        if number % num_columns:
+            panel.set_ylabel("")
+            panel.tick_params(labelleft=False)
+        if number + num_columns < len(panels):
+            panel.set_xlabel("")
+            panel.tick_params(which="both", labelbottom=False)
+
+
 def is_log(axis: str, places: Sequence[float]) -> bool:
     """Whether an axis is better drawn in logarithms: positive, over a factor 20 or more, and not depth."""
     return axis != "depth" and len(places) > 1 and places[0] > 0 and places[-1] >= 20.0 * places[0]

@@ -14,6 +14,7 @@ from orchestrator.views.plots_axes import (
     axis_title,
     count_label,
     label_counts,
+    label_once,
     set_x_axis,
     short_count,
     spacing,
@@ -100,3 +101,24 @@ def test_n_is_a_range_where_cells_differ() -> None:
 @pytest.mark.parametrize(("axis", "title"), [("model.depth", "Depth (transformer blocks)"), ("mlp_ratio", "mlp_ratio")])
 def test_an_axis_says_its_unit_where_it_is_known(axis: str, title: str) -> None:
     assert axis_title(axis) == title
+
+
+@pytest.mark.parametrize(
+    ("num_panels", "sides", "feet"),
+    [
+        (1, [True], [True]),
+        (3, [True, False, True], [False, True, True]),
+        (4, [True, False] * 2, [False] * 2 + [True] * 2),
+    ],
+)
+def test_panels_of_one_scale_are_labelled_at_the_outer_edges(
+    num_panels: int, sides: list[bool], feet: list[bool]
+) -> None:
+    panels = [Figure().add_subplot() for _ in range(num_panels)]
+    for panel in panels:
+        panel.set(xlabel="depth", ylabel="accuracy")
+    label_once(panels, 2)
+    assert [bool(panel.get_ylabel()) for panel in panels] == sides
+    assert [bool(panel.get_xlabel()) for panel in panels] == feet
+    assert [panel.yaxis.get_tick_params()["labelleft"] for panel in panels] == sides
+    assert [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels] == feet
