@@ -8,6 +8,7 @@ keep it from self-attention.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from orchestrator.views.curves import field_name
 from orchestrator.views.forked import in_shares
 from orchestrator.views.predictions import score_trials
 from orchestrator.views.stats import Replicates
-from orchestrator.views.table import averaged_rows
+from orchestrator.views.table import averaged_rows, plain_values
 
 LEAST_SHARE = 100
 """Cells that another process must have to score before it is worth its start."""
@@ -91,20 +92,21 @@ def read_cells(results: ResultsDir, table: pd.DataFrame, test_sets: Mapping[str,
 def find_arms(table: pd.DataFrame, cells: Mapping[str, Replicates]) -> list[Arm]:
     """The arms of a `read_table` frame, in the order of its rows; one without a finished seed has no cells."""
     parts: Mapping[str, Mapping[str, str]] = table.attrs.get("curves", {})
-    arms = []
-    read = table[["curve", "cell_id", "depth", "state"]]
-    for curve, trials in read.groupby("curve", sort=False, dropna=False):
-        depth_of = trials.drop_duplicates("cell_id").set_index("cell_id")["depth"].dropna()
-        known = {int(depth): cells[str(cell)] for cell, depth in depth_of.items() if str(cell) in cells}
-        arms.append(
-            Arm(
-                curve=str(curve),
-                parts=parts.get(str(curve), {}),
-                cells=dict(sorted(known.items())),
-                num_diverged=int((trials["state"] == State.DIVERGED).sum()),
-            )
+    known: dict[str, dict[int, Replicates]] = {str(curve): {} for curve in dict.fromkeys(table["curve"])}
+    num_diverged = Counter(table.loc[(table["state"] == State.DIVERGED).fillna(False), "curve"])
+    of_cells = table[["curve", "cell_id", "depth"]].drop_duplicates("cell_id")
+    for curve, cell, depth in zip(*(plain_values(of_cells[name]) for name in of_cells), strict=True):
+        if depth is not None and cell in cells:
+            known[str(curve)][int(depth)] = cells[cell]
+    return [
+        Arm(
+            curve=curve,
+            parts=parts.get(curve, {}),
+            cells=dict(sorted(by_depth.items())),
+            num_diverged=num_diverged[curve],
         )
-    return arms
+        for curve, by_depth in known.items()
+    ]
 
 
 def compared_axis(arms: Sequence[Arm]) -> str | None:

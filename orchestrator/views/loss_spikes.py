@@ -31,7 +31,8 @@ def find_spikes(losses: Sequence[float]) -> list[int]:
         if len(before) < 2 or math.isnan(logs[index]):
             continue
         rise = logs[index] - median(before)
-        if rise > max(SMALLEST_JUMP, NOISE_RATIO * _usual_change(logs[:index])) and index - 1 not in found:
+        is_jump = rise > SMALLEST_JUMP and rise > NOISE_RATIO * _usual_change(logs[:index])
+        if is_jump and index - 1 not in found:
             found.append(index)
     return found
 

@@ -150,7 +150,7 @@ def _mixed(cells: pd.DataFrame, averaged: pd.DataFrame) -> list[str]:
 
 
 def _at_the_edge(cells: pd.DataFrame) -> list[str]:
-    measured = cells[(cells["n"] > 0) & cells["val_acc"].notna()]
+    measured = cells.loc[(cells["n"] > 0) & cells["val_acc"].notna(), ["curve", "depth", "val_acc"]]
     names: dict[int, list[str]] = {}
     for curve, group in measured.groupby("curve", sort=False):
         depths = group["depth"].dropna()

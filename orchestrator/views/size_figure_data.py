@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,9 @@ from orchestrator.views.curves import Shared, field_name, value_text
 from orchestrator.views.figure_data import THIS_SWEEP, Curves, choose_drawn, methods_of
 from orchestrator.views.plots_axes import short_count
 
+Cell = Mapping[Hashable, Any]
+"""A row of `summarize_cells`."""
+
 TOLERANCE = 0.02
 """Cells whose sizes differ by at most this share count as equal."""
 
@@ -19,7 +22,8 @@ TOLERANCE = 0.02
 def curves_along(frame: pd.DataFrame, x: str) -> tuple[pd.Series, Curves]:
     """For each row the curve it lies on when `x` is horizontal: every other axis of the sweep, depth among them."""
     axes = [axis for axis in frame.attrs["axes"] if axis in frame.columns and field_name(axis) != x]
-    parts_of = [{axis: _text(axis, row[axis]) for axis in axes if pd.notna(row[axis])} for _, row in frame.iterrows()]
+    rows = frame[axes].to_dict("records") if axes else [{}] * len(frame)
+    parts_of = [{axis: _text(axis, row[axis]) for axis in axes if pd.notna(row[axis])} for row in rows]
     labels = [", ".join(parts.values()) or "all cells" for parts in parts_of]
     curves = Curves(x, {label: label for label in labels}, dict(zip(labels, parts_of, strict=True)))
     return pd.Series(labels, index=frame.index, dtype="string"), curves
@@ -33,7 +37,10 @@ def accuracy_vs_embed_dim_data(cells: pd.DataFrame) -> pd.DataFrame:
     labels, found = curves_along(measured, "embed_dim")
     curves, left_out = choose_drawn(found)
     drawn = measured[labels.isin(list(curves.label))]
-    rows = [{**_row(cell, labels[index]), "embed_dim": cell["embed_dim"]} for index, cell in drawn.iterrows()]
+    rows = [
+        {**_row(cell, label), "embed_dim": cell["embed_dim"]}
+        for cell, label in zip(drawn.to_dict("records"), labels[drawn.index], strict=True)
+    ]
     return _frame(rows, "embed_dim", curves.parts, left_out=left_out)
 
 
@@ -45,7 +52,7 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
         count: `num_params` or `flops`.
     """
     measured = cells[(cells["n"] > 0) & cells[count].notna()].sort_values(count, kind="stable")
-    found: dict[str, tuple[dict[str, str], list[pd.Series]]] = {}
+    found: dict[str, tuple[dict[str, str], list[Cell]]] = {}
     for size, members in _equally_large(measured, count):
         for attention in dict.fromkeys(str(cell["attention"]) for cell in members):
             same = [cell for cell in members if str(cell["attention"]) == attention]
@@ -65,10 +72,10 @@ def equal_size_data(cells: pd.DataFrame, count: str) -> pd.DataFrame:
     return _frame(rows, "depth", parts, "embed_dim", count, left_out=left_out)
 
 
-def _equally_large(measured: pd.DataFrame, count: str) -> list[tuple[float, list[pd.Series]]]:
+def _equally_large(measured: pd.DataFrame, count: str) -> list[tuple[float, list[Cell]]]:
     """Cells in the order of `count`, in classes that begin at a size and reach `TOLERANCE` beyond it."""
-    classes: list[tuple[float, list[pd.Series]]] = []
-    for _, cell in measured.iterrows():
+    classes: list[tuple[float, list[Cell]]] = []
+    for cell in measured.to_dict("records"):
         if not classes or float(cell[count]) > classes[-1][0] * (1.0 + TOLERANCE):
             classes.append((float(cell[count]), []))
         classes[-1][1].append(cell)
@@ -78,7 +85,7 @@ def _equally_large(measured: pd.DataFrame, count: str) -> list[tuple[float, list
 UNITS: Mapping[str, str] = {"num_params": "parameters", "flops": "FLOPs"}
 
 
-def _row(cell: pd.Series, curve: str) -> dict[str, Any]:
+def _row(cell: Cell, curve: str) -> dict[str, Any]:
     return {
         "source": THIS_SWEEP,
         "kind": "mean",
