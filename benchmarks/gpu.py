@@ -30,9 +30,9 @@ class Step:
 
 
 STEPS = (
-    Step("tests", ("pytest", "-m", "gpu", "-q"), 200.0),
+    Step("tests", ("pytest", "-m", "gpu", "-q"), 300.0),
     Step("reattention", ("benchmarks", "reattention_gpu"), 150.0),
-    Step("throughput", ("benchmarks", "throughput_gpu"), 180.0),
+    Step("throughput", ("benchmarks", "throughput_gpu"), 240.0),
     Step("stacking", ("benchmarks", "stacking"), 400.0),
 )
 

@@ -1,4 +1,7 @@
-"""Images a second of a whole training on a GPU, augmentation included: CIFAR-sized, and ViT-S/16 at 224 pixels."""
+"""Images a second of a whole training on a GPU, augmentation included: CIFAR-sized, and ViT-S/16 at 224 pixels.
+
+Short steps, which launches hold up, are measured as CUDA graphs too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,8 +20,10 @@ import torch
 from benchmarks.training_steps import NO_GPU, add_device_options, endless_steps, lacks_device
 from orchestrator import provenance
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
+from orchestrator.errors import TrainingError
 from orchestrator.training import loop
 from orchestrator.training.data import Dataset, Split
+from orchestrator.training.graphs import NUM_WARM_UP
 from orchestrator.training.images import PixelImages
 from orchestrator.training.loop import Settings, Trainer, never_stop
 from orchestrator.trial import Trial
@@ -37,6 +42,8 @@ class Case:
     num_heads: int
     batch_size: int
     num_images: int
+    is_short: bool = False
+    """Whether its steps are measured as graphs too."""
 
     def trial(self, attention: str, depth: int) -> Trial:
         """A trial with crops and flips, in bf16."""
@@ -64,20 +71,28 @@ class Case:
 
 
 CASES = (
-    Case("CIFAR-sized, D=192", 32, 4, 192, 3, 256, 50_000),
+    Case("CIFAR-sized, D=192", 32, 4, 192, 3, 256, 50_000, is_short=True),
     Case("CIFAR-sized, D=192", 32, 4, 192, 3, 1024, 50_000),
     Case("ViT-S/16, 224 px", 224, 16, 384, 6, 256, 1024),
 )
-SMALL = (Case("small", 8, 2, 16, 2, 8, 32),)
+SMALL = (Case("small", 8, 2, 16, 2, 8, 64, is_short=True),)
+WAYS = {
+    "plain": Settings(),
+    "compiled": Settings(compile=True),
+    "plain, a graph": Settings(graphs=True),
+    "compiled, a graph": Settings(compile=True, graphs=True),
+}
+NUM_FIRST_STEPS = NUM_WARM_UP + 2
+"""After which everything is compiled and captured."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Of one case, compiled or not."""
+    """Of one case, taken in one way."""
 
     images_per_second: float
     first_s: float
-    """Seconds until the first steps were done, compilation included."""
+    """Seconds until the first steps were done, with compiling and capturing."""
     peak_mib: float
     """Of the GPU's allocator; 0 on a CPU."""
 
@@ -85,9 +100,9 @@ class Found:
 class Training:
     """Steps of one trial, batches and all, epoch after epoch."""
 
-    def __init__(self, trial: Trial, data: Dataset, device: str, *, is_compiled: bool) -> None:
+    def __init__(self, trial: Trial, data: Dataset, settings: Settings) -> None:
         with _given(data):
-            self.trainer = Trainer(trial, Settings(device=device, compile=is_compiled), None, never_stop)
+            self.trainer = Trainer(trial, settings, None, never_stop)
         self.trainer.model.train()
         self.steps = endless_steps(self.trainer)
 
@@ -115,14 +130,21 @@ def _given(data: Dataset) -> Iterator[None]:
 
 
 def measure(case: Case, attention: str, depth: int, num_steps: int, num_rounds: int, device: str) -> dict[str, Found]:
-    """Plain and compiled, in stretches taken in turn; on a CPU plain alone."""
+    """Every way, in stretches taken in turn; on a CPU plain alone.
+
+    Raises:
+        TrainingError: a step that is to be a graph is none.
+    """
     data, trial = case.dataset(), case.trial(attention, depth)
     trainings, first_s, peaks = {}, {}, {}
-    for name in ("plain", "compiled") if device == "cuda" else ("plain",):
+    for name in ways_of(case, device):
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        trainings[name] = Training(trial, data, device, is_compiled=name == "compiled")
-        first_s[name] = trainings[name].seconds(3)
+        trainings[name] = Training(trial, data, replace(WAYS[name], device=device))
+        first_s[name] = trainings[name].seconds(NUM_FIRST_STEPS)
+        graph = trainings[name].trainer.graph
+        if WAYS[name].graphs and (graph is None or not graph.is_captured):
+            raise TrainingError(f"{case.name}, {attention}, {name}: the step is no graph, for the reason logged above")
         peaks[name] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
     rounds = [{name: one.seconds(num_steps) for name, one in trainings.items()} for _ in range(num_rounds)]
     images = case.batch_size * num_steps
@@ -132,10 +154,17 @@ def measure(case: Case, attention: str, depth: int, num_steps: int, num_rounds: 
     }
 
 
+def ways_of(case: Case, device: str) -> list[str]:
+    """The ways in which a case is measured."""
+    if device != "cuda":
+        return ["plain"]
+    return [name for name, settings in WAYS.items() if case.is_short or not settings.graphs]
+
+
 def make_table(found: Mapping[tuple[Case, str], Mapping[str, Found]]) -> str:
     """The Markdown table."""
     lines = [
-        "| model | batch | attention | blocks are | images/s | over plain | first 3 steps, s | peak MiB |",
+        f"| model | batch | attention | step | images/s | over plain | first {NUM_FIRST_STEPS} steps, s | peak MiB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for (case, attention), ways in found.items():
@@ -156,8 +185,8 @@ def describe(words: Sequence[str], options: argparse.Namespace) -> str:
     where = torch.cuda.get_device_name() if options.device == "cuda" else provenance.cpu_name()
     return (
         f"{options.depth} blocks, bfloat16 autocast, AdamW, gradients clipped; noise in memory, cropped and flipped. "
-        f"Medians of {options.rounds} stretches of {options.steps} steps in turn. The peak of a compiled model counts "
-        f"the plain one's weights too.\n\n"
+        f"Medians of {options.rounds} stretches of {options.steps} steps in turn. A peak counts what the "
+        f"rows above it keep: weights, and the activations of a graph.\n\n"
         f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
         f"`{shlex.join(['python', '-m', 'benchmarks', 'throughput_gpu', *words])}`\n"
     )
@@ -170,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="stretches (default 5)")
     parser.add_argument("--depth", type=int, default=12, help="blocks of the model (default 12)")
     parser.add_argument("--attention", nargs="+", default=["self"], help="default self")
-    add_device_options(parser, RESULTS, "without compiling")
+    add_device_options(parser, RESULTS, "without compiling and graphs")
     options = parser.parse_args(list(arguments))
     if lacks_device(options.device):
         return NO_GPU

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.throughput_gpu import CASES, SMALL, Found, Training, main, make_table
+from benchmarks import throughput_gpu
+from benchmarks.throughput_gpu import CASES, SMALL, WAYS, Found, Training, main, make_table, measure, ways_of
 from benchmarks.training_steps import NO_GPU
 from orchestrator.cost import num_tokens
+from orchestrator.errors import TrainingError
 from orchestrator.training import loop
 from orchestrator.training.moving import pixels_of
 
@@ -22,12 +24,29 @@ def test_its_models_have_the_tokens_they_are_measured_for() -> None:
 def test_a_training_goes_on_over_epochs_with_the_noise_it_is_given() -> None:
     before, case = loop.load_data, SMALL[0]
     data = case.dataset()
-    training = Training(case.trial("self", 1), data, "cpu", is_compiled=False)
+    training = Training(case.trial("self", 1), data, WAYS["plain"])
     assert pixels_of(training.trainer.data.train) is pixels_of(data.train)
     weights = [parameter.clone() for parameter in training.trainer.model.parameters()]
     assert training.seconds(2 * training.trainer.num_steps + 1) > 0
     assert any(not old.equal(new) for old, new in zip(weights, training.trainer.model.parameters(), strict=True))
     assert loop.load_data is before
+
+
+def test_short_steps_are_measured_with_and_without_a_graph() -> None:
+    assert [len(ways_of(case, "cuda")) for case in CASES] == [4, 2, 2]
+    assert [(case.embed_dim, case.patch_size, case.img_size) for case in CASES if case.is_short] == [(192, 4, 32)]
+    assert ways_of(CASES[0], "cpu") == ["plain"]
+
+
+def test_a_step_that_is_no_graph_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput_gpu, "ways_of", lambda *_: ["plain", "plain, a graph"])
+    with pytest.raises(TrainingError, match="plain, a graph: the step is no graph"):
+        measure(SMALL[0], "self", 1, 1, 1, "cpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_takes_every_way() -> None:
+    assert list(measure(SMALL[0], "self", 2, 2, 1, "cuda")) == list(WAYS)
 
 
 def test_the_table_has_a_row_a_way() -> None:

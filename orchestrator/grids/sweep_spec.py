@@ -55,6 +55,9 @@ class Resources:
     """Processes that train a trial together, each on its share of every batch; more than one need Ray."""
     compile: bool = False
     """Whether the blocks of the model go through torch.compile."""
+    graphs: Literal["auto"] | bool = "auto"
+    """Whether training steps are replayed as one CUDA graph, which saves launches where steps are short; auto: not
+    yet, as nobody has measured it. A trial whose step cannot be one says why in its log and trains as usual."""
     oom: Literal["fail", "halve"] | None = None
     """What a trial does whose batch does not fit the device: fail and name the sizes that fit, or halve the micro-batch
     and mark it; absent: halve, but fail where the attention has batch statistics, as it would be another experiment."""

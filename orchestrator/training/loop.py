@@ -29,6 +29,7 @@ from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progre
 from orchestrator.training.compiling import compile_blocks
 from orchestrator.training.data import Split, load_data
 from orchestrator.training.evaluate import evaluate
+from orchestrator.training.graphs import graphed_step
 from orchestrator.training.objective import Objective
 from orchestrator.training.probe_store import ProbeStore
 from orchestrator.training.probing import Prober
@@ -63,6 +64,7 @@ class Settings:
 
     device: str = "cpu"
     compile: bool = False
+    graphs: bool = False
     num_loader_workers: int = 0
     code_fingerprint: str = ""
     probe: Probe | None = None
@@ -151,26 +153,26 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, recipe, trial.model)
         self.scheduler = build_scheduler(self.optimizer, recipe, self.num_steps)
         self.average = ModelEmaV3(self.model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None
+        self.average_module: VisionTransformer | None = self.average.module if self.average is not None else None
+        self.evaluated = self.model if self.average_module is None else self.average_module
+        """The weights that are measured."""
         batch_size = min(recipe.batch_size, len(self.data.train))
         self.mixup = build_mixup(recipe, trial.data.num_classes, batch_size)
         is_mixed = self.mixup is not None
         self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, is_mixed=is_mixed)
         self.objective = Objective(self.model, trial, is_mixed=is_mixed)
+        self.graph = (
+            graphed_step(trial, self.shards, self.model, self.optimizer, self.average) if settings.graphs else None
+        )
         self.progress = Progress.at_start(settings.code_fingerprint)
         self.last_checkpoint = time.monotonic()
         self.prober: Prober | None = None
         if probes is not None and settings.probe is not None and settings.probe.enabled:
             self.prober = Prober(trial, settings.probe, probes, self.data, self.device)
 
-    @property
-    def evaluated(self) -> VisionTransformer:
-        """The weights that are measured: the moving average where one is kept."""
-        weights: VisionTransformer = self.average.module if self.average is not None else self.model
-        return weights
-
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`."""
-        checkpoint.restore(self.model, self.optimizer, self._average_module())
+        checkpoint.restore(self.model, self.optimizer, self.average_module)
         self.progress = replace(checkpoint.progress, code_fingerprint=self.settings.code_fingerprint)
         self.started = time.monotonic() - self.progress.wall_time_s
 
@@ -247,21 +249,27 @@ class Trainer:
 
     def train_step(self, images: Tensor, labels: Tensor, epoch: int, step: int) -> Tensor:
         """One optimizer step; returns the cross-entropy summed over the batch's images, in float64."""
-        seed, recipe = self.trial.seed, self.trial.train
         self.scheduler.step_update((epoch - 1) * self.num_steps + step)
         images, labels = self.mixed(images, labels, epoch, step)
+        seed = stream_seed(self.trial.seed, "dropout", epoch, step, *self.own_draws)
+        if self.graph is not None:
+            return self.graph.run(self.update, images, labels, seed)
+        with seeded_globals(seed):
+            return self.update(images, labels)
+
+    def update(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What a graph holds of a step: forward, backward, clipping, the optimizer and the moving average."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        with seeded_globals(stream_seed(seed, "dropout", epoch, step, *self.own_draws)):
-            for part in self.batch.parts:
-                with self.share.of(part.num_images):
-                    with self.autocast():
-                        loss, cross_entropy = self.objective(images[part.rows], labels[part.rows])
-                    (loss * (part.num_own / self.batch.num_images)).backward()
-                total += cross_entropy.detach().double() * part.num_own
+        for part in self.batch.parts:
+            with self.share.of(part.num_images):
+                with self.autocast():
+                    loss, cross_entropy = self.objective(images[part.rows], labels[part.rows])
+                (loss * (part.num_own / self.batch.num_images)).backward()
+            total += cross_entropy.detach().double() * part.num_own
         self.shards.add_up_gradients(self.model)
-        if recipe.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.parameters, recipe.clip_grad)
+        if self.trial.train.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.trial.train.clip_grad)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
@@ -285,11 +293,8 @@ class Trainer:
         """The precision of the recipe."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.trial.train.precision == "bf16")
 
-    def _average_module(self) -> nn.Module | None:
-        return self.average.module if self.average is not None else None
-
     def save(self, progress: Progress) -> None:
         """Commit a checkpoint, where they are kept."""
         if self.checkpoints is not None:
-            self.checkpoints.save(progress, self.model, self.optimizer, self._average_module())
+            self.checkpoints.save(progress, self.model, self.optimizer, self.average_module)
         self.last_checkpoint = time.monotonic()

@@ -52,7 +52,7 @@ def release_memory() -> None:
 
 def _fits(trial: Trial, settings: Settings) -> bool:
     try:
-        trainer = Trainer(trial, replace(settings, probe=None), None, never_stop)
+        trainer = Trainer(trial, replace(settings, probe=None, graphs=False), None, never_stop)
         trainer.model.train()
         batches = train_batches(trainer.data, trial, 1, device=trainer.device)
         for step, (images, labels) in enumerate(islice(batches, NUM_STEPS)):

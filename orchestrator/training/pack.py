@@ -8,10 +8,12 @@ nothing is trained for a member that its driver has ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from orchestrator.errors import TrainingError
 from orchestrator.record import EpochMetrics
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
+from orchestrator.training.graphs import tell_why_not
 from orchestrator.training.loop import Outcome, Settings, Trainer, never_stop
 from orchestrator.training.probe_store import ProbeStore
 from orchestrator.training.stacked_epoch import StackedEpochs
@@ -67,7 +69,10 @@ class Pack:
             UnpackedError: training the members together failed.
             OrchestratorError: as in `loop.train`.
         """
-        trainer = Trainer(trial, settings or Settings(), checkpoints, should_stop, probes)
+        settings = settings or Settings()
+        if settings.graphs:
+            tell_why_not("the seeds of a pack are trained in one pass, whose tensors come and go with its members")
+        trainer = Trainer(trial, replace(settings, graphs=False), checkpoints, should_stop, probes)
         if start_from is not None:
             trainer.restore(start_from)
         while trainer.progress.epoch < trial.train.epochs + trial.train.cooldown_epochs:

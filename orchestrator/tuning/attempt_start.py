@@ -43,6 +43,7 @@ def training_settings(trial: Trial, settings: RunSettings) -> Settings:
     return Settings(
         device=pick_device(resources.gpus),
         compile=resources.compile,
+        graphs=resources.graphs is True,
         num_loader_workers=max(0, int(resources.cpus) - 1),
         code_fingerprint=provenance.code_fingerprint(),
         probe=settings.probe,

@@ -30,13 +30,15 @@ def pack_size(trial: Trial, resources: Resources, executor: str = "serial") -> i
     `auto` packs on a GPU whose step of one seed, batch size times tokens, is launched slower than it is computed: so
     many seeds that their common step fills it, as far as its memory holds them by the closed form. Trained alone are
     trials on CPUs, which have no launches to save, large steps, attentions whose memory is not known, and trials under
-    Ray, whose driver sees no node's GPU. The limits are published ones (a GPU saturates at 30,000 to 50,000 tokens a
-    step) and not yet measured here.
+    Ray, whose driver sees no node's GPU, and those that asked for graphs, which save launches too. The limits are
+    published ones (a GPU saturates at 30,000 to 50,000 tokens a step) and not yet measured here.
     """
     if resources.workers > 1:
         return 1
     if resources.pack != "auto":
         return resources.pack
+    if resources.graphs is True:
+        return 1
     num_tokens = trial.train.batch_size * cost.num_tokens(trial.model)
     is_small = num_tokens < PACKED_BELOW and cost.is_closed_form(trial)
     if resources.gpus == 0 or executor != "serial" or not is_small:

@@ -20,7 +20,7 @@ tune: {axes: {weight_decay: [0, 0.1]}, num_trials: 2}
 model: {num_heads: 2, patch_size: 2.0, qkv_bias: false, init_values: null}
 data: {name: digits, root: /data}
 train: {epochs: 2, batch_size: 8}
-resources: {cpus: 2, gpus: 0.5, workers: 1, compile: true, oom: halve, pack: 3, hang_minutes: 0.5}
+resources: {cpus: 2, gpus: 0.5, workers: 1, compile: true, graphs: true, oom: halve, pack: 3, hang_minutes: 0.5}
 tracking: {mlflow: false}
 probe: {enabled: true, images: 32, epochs: [1, 2], skip_images: 0}
 """
@@ -39,7 +39,7 @@ def test_every_key_is_read() -> None:
     assert spec.seeds == (3, 1)
     assert spec.model == {"num_heads": 2, "patch_size": 2, "qkv_bias": False, "init_values": None}
     assert spec.resources == Resources(
-        cpus=2.0, gpus=0.5, workers=1, compile=True, oom="halve", pack=3, hang_minutes=0.5
+        cpus=2.0, gpus=0.5, workers=1, compile=True, graphs=True, oom="halve", pack=3, hang_minutes=0.5
     )
     assert spec.tracking == Tracking(mlflow=False)
     assert spec.probe == Probe(enabled=True, images=32, epochs=(1, 2), skip_images=0)

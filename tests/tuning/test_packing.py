@@ -73,6 +73,12 @@ def test_auto_trains_alone_under_ray_whose_driver_sees_no_gpu(card: SimpleNamesp
     assert pack_size(SMALL, replace(GPU, pack=3), "ray_tune") == 3
 
 
+def test_auto_leaves_alone_what_asked_for_graphs(card: SimpleNamespace) -> None:
+    assert pack_size(SMALL, replace(GPU, graphs=True)) == 1
+    assert pack_size(SMALL, replace(GPU, graphs=True, pack=3)) == 3
+    assert pack_size(SMALL, replace(GPU, graphs=False)) == 4
+
+
 def test_auto_tries_no_attention_whose_memory_is_not_known(card: SimpleNamespace) -> None:
     own = replace(SMALL, model=replace(SMALL.model, attention="own:Attention"))
     assert pack_size(own, GPU) == 1
