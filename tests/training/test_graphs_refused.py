@@ -98,6 +98,15 @@ def test_without_a_graph_that_holds_every_step_is_an_ordinary_one(
     assert message.startswith(f"the training step is not replayed as a graph: {told}")
 
 
+def test_a_graph_that_does_not_hold_is_let_go(captures: list[Again], tiny_trial: Trial, monkeypatch: Any) -> None:
+    use(monkeypatch, Idle, captures)
+    graphed, _ = trainers(tiny_trial)
+    for given in steps_of(graphed, 6):
+        graphed.train_step(*given)
+    assert graphed.graph is not None
+    assert not graphed.graph.is_captured
+
+
 class Rebinding(nn.Module):
     """Counts in a buffer that it makes anew each time."""
 

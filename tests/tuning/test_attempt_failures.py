@@ -256,6 +256,12 @@ def test_a_resumption_on_another_device_is_written_down(results: ResultsDir, mon
     assert record.deviations[0].startswith("went on from 1-0 on cpu: another one, before on cpu: ")
 
 
+@pytest.mark.parametrize(("asked", "is_used"), [("auto", False), (False, False), (True, True)])
+def test_graphs_are_made_where_they_are_asked_for(asked: str | bool, is_used: bool, results: ResultsDir) -> None:
+    settings = settings_for(results, [tiny()], "serial", resources=Resources(graphs=asked))  # type: ignore[arg-type]
+    assert attempt_start.training_settings(tiny(), settings).graphs is is_used
+
+
 def test_a_node_of_a_cluster_with_other_data_trains_nothing_and_the_trial_waits(results: ResultsDir) -> None:
     from orchestrator.training.data import prepare_data
 
