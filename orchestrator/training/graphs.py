@@ -63,7 +63,7 @@ class CudaCapture:
 
     @contextmanager
     def aside(self, *, may_wait: bool) -> Iterator[None]:
-        """As `Capture.aside`: a capture that fails in the middle may leave the generator unusable."""
+        """As `Capture.aside`; who waits is found here, as a capture that fails half-way may spoil the generator."""
         here, mode = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
         self._stream.wait_stream(here)
         try:
