@@ -60,7 +60,7 @@ def init(folder: Path, results: Path, as_json: bool) -> None:
 @SPEC
 @results_option
 @plan_options
-def plan(spec: Path, results: Path, calibrate: bool, price: float | None, as_json: bool) -> None:
+def plan(spec: Path, **options: Any) -> None:
     """Price every cell of SPEC; writes nothing into the results.
 
     For each cell: done, new or changed and why, parameters, FLOPs, memory, and the time of a trial where a comparable
@@ -68,7 +68,7 @@ def plan(spec: Path, results: Path, calibrate: bool, price: float | None, as_jso
     """
     from orchestrator.cli_plan import show_plan
 
-    show_plan(spec, results, as_json, price=price, is_calibrated=calibrate)
+    show_plan(spec, **options)
 
 
 @cli.command()

@@ -49,17 +49,21 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(function)
 
 
+def executor_option(function: F) -> F:
+    return click.option(
+        "--executor",
+        type=click.Choice(["ray_tune", "serial"]),
+        default="ray_tune",
+        show_default=True,
+        help="Ray Tune in parallel, or a for loop in this process.",
+    )(function)
+
+
 def run_options(function: F) -> F:
     """What `run` and `resume` share."""
     for option in reversed(
         [
-            click.option(
-                "--executor",
-                type=click.Choice(["ray_tune", "serial"]),
-                default="ray_tune",
-                show_default=True,
-                help="Ray Tune in parallel, or a for loop in this process.",
-            ),
+            executor_option,
             click.option(
                 "--address",
                 metavar="ADDRESS",
@@ -84,4 +88,4 @@ def plan_options(function: F) -> F:
     timed = "Time the first steps of each kind of cell on this device first, and keep that."
     price = "Of a GPU-hour, in any currency; what the sweep costs is printed too."
     function = click.option("--price", type=click.FloatRange(min=0), help=price)(json_option(function))
-    return click.option("--calibrate", is_flag=True, help=timed)(function)
+    return executor_option(click.option("--calibrate", "is_calibrated", is_flag=True, help=timed)(function))

@@ -19,14 +19,16 @@ from orchestrator.results import ResultsDir
 from orchestrator.tuning.live import duration
 
 UNKNOWN_TIME = "unknown until the first epoch, or --calibrate"
+UNKNOWN_PACK = "unknown until the first epoch, where seeds are packed of as large a pack; --calibrate times seeds alone"
 
 
 def show_plan(
-    path: Path, results: Path, as_json: bool, *, price: float | None = None, is_calibrated: bool = False
+    path: Path, results: Path, executor: str, as_json: bool, *, price: float | None, is_calibrated: bool
 ) -> None:
     """Print the priced grid of the spec at `path`.
 
     Args:
+        executor: what is to train it.
         price: of a GPU-hour.
         is_calibrated: whether cells are timed first.
     """
@@ -48,7 +50,7 @@ def show_plan(
     grid = expand_grid(spec, count_params)
     if is_calibrated:
         _calibrate(spec, grid)
-    found = build_plan(spec, grid, root)
+    found = build_plan(spec, grid, root, executor)
     costs = None if price is None or found.gpu_hours is None else price * found.gpu_hours
     if as_json:
         priced = {} if price is None else {"price": price, "costs": costs}
@@ -58,7 +60,7 @@ def show_plan(
         click.echo(f"warning: {warning}", err=True)
     _print_plan(found)
     if price is not None:
-        told = "unknown until a trial was timed (--calibrate)" if costs is None else f"{costs:,.2f}"
+        told = _unknown(found) if costs is None else f"{costs:,.2f}"
         console_of().print(f"{found.sweep}: costs at {price:g} a GPU-hour: {told}", highlight=False)
 
 
@@ -75,10 +77,11 @@ def _print_plan(found: Any) -> None:
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for name in axes:
         table.add_column(name)
-    is_searched = found.num_search_trials > 0
+    is_searched, is_packed = found.num_search_trials > 0, any(map(_is_packed, found.cells))
     for name in (
         *(("search",) if is_searched else ()),
         "trials",
+        *(("in a pack",) if is_packed else ()),
         "params",
         "MFLOPs/image",
         "memory MiB",
@@ -92,10 +95,11 @@ def _print_plan(found: Any) -> None:
             *[Text("-" if cell.axes.get(name) is None else str(cell.axes[name])) for name in axes],
             *([_search_text(cell.search)] if is_searched else []),
             f"{cell.num_finished}/{cell.num_trials}",
+            *([_packed_text(cell)] if is_packed else []),
             f"{cell.num_params:,}",
             f"{cell.flops / 1e6:,.2f}",
             "unknown" if cell.memory_mib is None else f"{cell.memory_mib:,.0f}",
-            "unknown" if cell.trial_time_s is None else duration(cell.trial_time_s),
+            _time_text(cell),
             "unknown" if cell.gpu_hours is None else f"{cell.gpu_hours:.2f}",
             Text("; ".join(_standing_texts(cell))),
         )
@@ -109,14 +113,20 @@ def _print_plan(found: Any) -> None:
             "a measured trial has no id before its cell's search is over",
             highlight=False,
         )
-    remaining = UNKNOWN_TIME if found.remaining_time_s is None else duration(found.remaining_time_s)
+    if is_packed:
+        console.print(
+            f"{found.sweep}: memory and time are those of a whole pack, its time as measured of packs of as many seeds "
+            "on this kind of device; a pack of fewer seeds counts as a largest one",
+            highlight=False,
+        )
+    remaining = _time_or_why(found.remaining_time_s, found)
     console.print(
         f"{found.sweep}: {len(found.cells)} cells, {found.num_trials} trials, {found.num_finished} done, "
         f"{found.num_to_run} to run; training time one after the other: {remaining}",
         highlight=False,
     )
     if found.num_trials_at_most > found.num_trials:
-        at_most = UNKNOWN_TIME if found.remaining_time_at_most_s is None else duration(found.remaining_time_at_most_s)
+        at_most = _time_or_why(found.remaining_time_at_most_s, found)
         console.print(
             f"{found.sweep}: its rule for seeds may ask for up to {found.num_trials_at_most} trials; "
             f"training time then at most: {at_most}",
@@ -124,6 +134,31 @@ def _print_plan(found: Any) -> None:
         )
     if found.gpu_hours:
         console.print(f"GPU-hours: {found.gpu_hours:.2f} on {found.device}", highlight=False)
+
+
+def _is_packed(cell: Any) -> bool:
+    return cell.num_packed > 1 or (cell.search is not None and cell.search.num_packed > 1)
+
+
+def _packed_text(cell: Any) -> str:
+    """`3`, or with a search that packs too `2, 3 searched`; `-` where nothing is to run."""
+    searched = "" if cell.search is None or cell.search.num_packed == 1 else f", {cell.search.num_packed} searched"
+    return f"{cell.num_packed if cell.num_finished < cell.num_trials else '-'}{searched}"
+
+
+def _time_text(cell: Any) -> str:
+    if cell.trial_time_s is None:
+        return "unknown"
+    return f"{duration(cell.trial_time_s)}{' a pack' * (cell.num_packed > 1)}"
+
+
+def _time_or_why(seconds: float | None, found: Any) -> str:
+    return _unknown(found) if seconds is None else duration(seconds)
+
+
+def _unknown(found: Any) -> str:
+    """What it waits for that the time is known."""
+    return UNKNOWN_PACK if any(map(_is_packed, found.cells)) else UNKNOWN_TIME
 
 
 def _search_text(search: Any) -> str:

@@ -96,38 +96,6 @@ def test_a_new_depth_runs_only_its_cells(folder: Path, capsys: pytest.CaptureFix
     assert (summary["num_trials"], summary["num_reused"], summary["num_finished"]) == (6, 4, 6)
 
 
-def test_plan_names_what_changed_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("plan", "tiny.yaml") == 0
-    assert "unknown until the first epoch" in capsys.readouterr().out
-    assert not (folder / "results").exists()
-    assert train_serially() == 0
-    (folder / "tiny.yaml").write_text(SPEC.replace("lr: 2.0e-3", "lr: 1.0e-3"))
-    before = files_below(folder)
-    capsys.readouterr()
-    assert run("plan", "tiny.yaml") == 0
-    assert "changed: train.lr 0.002 -> 0.001" in capsys.readouterr().out
-    assert files_below(folder) == before
-
-
-def test_plan_times_cells_before_anything_is_trained_and_runs_keep_what_was_expected(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ORCH_CACHE", str(folder / "cache"))
-    monkeypatch.setattr("orchestrator.tuning.calibration.BUDGET_S", 0.1)
-    assert run("plan", "tiny.yaml", "--calibrate", "--price", "2.5", "--json") == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["remaining_time_s"] > 0
-    assert (plan["price"], plan["costs"]) == (2.5, 0.0)  # no GPU is asked for
-    assert not (folder / "results").exists()
-    assert run("plan", "tiny.yaml") == 0
-    assert "unknown" not in capsys.readouterr().out
-    assert train_serially() == 0
-    records = [json.loads(path.read_text()) for path in (folder / "results" / "trials").glob("*/record.json")]
-    expected = [cell["trial_time_s"] for cell in plan["cells"]]
-    assert all(any(record["predicted_time_s"] == pytest.approx(time) for time in expected) for record in records)
-    assert {record["predicted_memory_mib"] for record in records} == {None}
-
-
 def test_a_cut_record_is_trained_again_with_a_notice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train_serially() == 0
     record = min((folder / "results" / "trials").glob("*/record.json"))

@@ -10,7 +10,6 @@ TESTED_ELSEWHERE = {
     "cli_place.py": "test_cli.py",
     "cli_run.py": "test_cli.py",
     "cli_setup.py": "test_cli.py",
-    "cli_plan.py": "test_cli.py",
     "cli_show.py": "test_cli.py",
     "tuning/forecast.py": "tuning/test_calibration.py",
     "cli_status.py": "test_cli.py",

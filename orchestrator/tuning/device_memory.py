@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -21,28 +21,33 @@ GIB = 2**10
 """In MiB."""
 
 
-def memory_warnings(trials: Iterable[Trial], resources_of: Callable[[Trial], Resources]) -> list[str]:
+def memory_warnings(
+    trials: Iterable[Trial], resources_of: Callable[[Trial], Resources], packs: Mapping[str, int]
+) -> list[str]:
     """A sentence for each cell that needs more memory than a device here has; of many, the first ones.
 
     Args:
         trials: those about to run; of one cell the first counts.
+        packs: seeds that one process trains together, by `cell_id`.
     """
     cells: dict[object, Trial] = {}
     for trial in trials:
         cells.setdefault((trial.model, trial.data, trial.train), trial)
-    told = list(_too_large(cells.values(), resources_of))
+    told = list(_too_large(cells.values(), resources_of, packs))
     if len(told) > MAX_TOLD:
         return [*told[:MAX_TOLD], f"{len(told) - MAX_TOLD} more cells will not fit; `orch plan` lists what each needs"]
     return told
 
 
-def _too_large(trials: Iterable[Trial], resources_of: Callable[[Trial], Resources]) -> Iterator[str]:
+def _too_large(
+    trials: Iterable[Trial], resources_of: Callable[[Trial], Resources], packs: Mapping[str, int]
+) -> Iterator[str]:
     here = cache(_memory_here)
     for trial in trials:
-        resources = resources_of(trial)
+        resources, num_packed = resources_of(trial), packs[trial.cell_id]
         held = here(resources.gpus)
-        if held is not None and cost.is_closed_form(trial) and need_mib(trial, resources) > held:
-            yield _sentence(trial, resources, held)
+        if held is not None and cost.is_closed_form(trial) and need_mib(trial, resources, num_packed) > held:
+            yield _sentence(trial, resources, held, num_packed)
 
 
 def _memory_here(gpus: float) -> float | None:
@@ -52,11 +57,11 @@ def _memory_here(gpus: float) -> float | None:
     return None if whole is None else min(1.0, gpus) * whole
 
 
-def need_mib(trial: Trial, resources: Resources) -> float:
-    """Expected peak of one worker's device: all weights, and its share of a micro-batch."""
+def need_mib(trial: Trial, resources: Resources, num_packed: int = 1) -> float:
+    """Expected peak of one worker's device: all weights, and its share of a micro-batch, of each seed of a pack."""
     on_gpu = resources.gpus > 0
     activations = cost.activation_mib(trial, on_gpu=on_gpu)
-    return cost.memory_mib(trial, on_gpu=on_gpu) - activations * (1.0 - 1.0 / resources.workers)
+    return num_packed * (cost.memory_mib(trial, on_gpu=on_gpu) - activations * (1.0 - 1.0 / resources.workers))
 
 
 def gpu_memory_mib() -> float | None:
@@ -75,11 +80,15 @@ def ram_mib() -> float:
     return min(total, memory_limit() or total) / 2**20
 
 
-def _sentence(trial: Trial, resources: Resources, held: float) -> str:
-    need = need_mib(trial, resources)
+def _sentence(trial: Trial, resources: Resources, held: float, num_packed: int) -> str:
+    need = need_mib(trial, resources, num_packed)
     device = "a GPU here" if resources.gpus >= 1 else "its share of a GPU here" if resources.gpus else "this machine"
     cell = trial.label.removesuffix(f"-s{trial.seed}")
-    start = f"{cell} will not fit: it needs about {need / GIB:.1f} GiB and {device} has {held / GIB:.1f} GiB"
+    seeds = "it needs" if num_packed == 1 else f"{num_packed} seeds in one pass need"
+    start = f"{cell} will not fit: {seeds} about {need / GIB:.1f} GiB and {device} has {held / GIB:.1f} GiB"
+    num_fitting = int(held / need_mib(trial, resources))
+    if num_fitting:
+        return f"{start}; resources.pack {num_fitting} would, else each goes on alone where memory runs out"
     size = _fitting(trial, resources, held)
     if size is None:
         return f"{start}; take a smaller model or a larger device"

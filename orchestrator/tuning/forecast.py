@@ -1,12 +1,13 @@
 """Trials that were measured in, the expected times of others on the same kind of device out.
 
-What was trained in a pack tells nothing: its times are those of all seeds of the pack.
+What was trained in a pack has the times of all its seeds, so it tells of packs of as many seeds and of nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.calibration import known_calibrations
 from orchestrator.tuning.events import RunSettings
+from orchestrator.tuning.packing import packs_by_cell
 from orchestrator.tuning.timing import EpochTimes, family_of
 
 Measured = tuple[str, str, Mapping[str, Any], float]
@@ -25,16 +27,20 @@ Measured = tuple[str, str, Mapping[str, Any], float]
 
 
 class TimesByDevice:
-    """Epoch times by kind and number of devices; the files are read when a cell first needs one, and once."""
+    """Epoch times by kind and number of devices and by the seeds that went together; the files are read when a cell
+    first needs one, and once.
+    """
 
     def __init__(self, results: ResultsDir, records: Mapping[str, TrialRecord]) -> None:
         self.results, self.records = results, records
-        self.known: dict[tuple[bool, int], tuple[str | None, EpochTimes]] = {}
+        self.known: dict[tuple[bool, int, int], tuple[str | None, EpochTimes]] = {}
 
-    def of(self, resources: Resources) -> EpochTimes:
-        uses_gpu, num_workers = kind = (resources.gpus > 0, resources.workers)
+    def of(self, resources: Resources, num_packed: int = 1) -> EpochTimes:
+        """Of trials alone, or of packs of `num_packed` seeds."""
+        uses_gpu, num_workers, _ = kind = (resources.gpus > 0, resources.workers, num_packed)
         if kind not in self.known:
-            self.known[kind] = _times_of(self.measured, uses_gpu=uses_gpu, num_workers=num_workers)
+            measured = self.measured if num_packed == 1 else self.measured_packs[num_packed]
+            self.known[kind] = _times_of(measured, uses_gpu=uses_gpu, num_workers=num_workers)
         return self.known[kind][1]
 
     @cached_property
@@ -44,9 +50,18 @@ class TimesByDevice:
         found = (_measured_epoch(folder, self.records.get(folder.path.name)) for folder in folders)
         return with_calibrations([row for row in found if row is not None])
 
+    @cached_property
+    def measured_packs(self) -> Mapping[int, list[Measured]]:
+        """Of every trial under the root, the epochs that it was trained in packs, by their number of seeds."""
+        found = defaultdict[int, list[Measured]](list)
+        for folder in self.results.trials():
+            for num_packed, row in _measured_packs(folder, self.records.get(folder.path.name)):
+                found[num_packed].append(row)
+        return found
+
     def describe(self) -> str:
         """The devices that were measured."""
-        devices = [device for device, _ in self.known.values() if device is not None]
+        devices = dict.fromkeys(device for device, _ in self.known.values() if device is not None)
         return " and ".join(devices) or "nothing was trained on this kind of device yet"
 
 
@@ -101,12 +116,38 @@ def _measured_epoch(folder: TrialFolder, record: TrialRecord | None) -> Measured
     return attempts[-1].started_at, attempts[-1].devices, asked, sum(row.wall_time_s for row in rows) / len(rows)
 
 
+def _measured_packs(folder: TrialFolder, record: TrialRecord | None) -> Iterable[tuple[int, Measured]]:
+    """Of a finished trial, or of one that has begun, by the number of seeds; epochs that it was trained alone are left
+    out, as are all rows of a trial that never was in a pack.
+    """
+    try:
+        record = record or folder.read_record()
+        if record is not None and (record.num_packed == 1 or record.state is not State.COMPLETE):
+            return
+        rows, attempts, asked = folder.read_metrics(), folder.read_attempts(), folder.read_trial()
+    except ResultsError:
+        return
+    if not attempts or asked is None:
+        return
+    times: dict[int, list[float]] = {}
+    for row in rows:
+        times.setdefault(row.num_packed, []).append(row.wall_time_s)
+    for num_packed, seconds in times.items():
+        if num_packed > 1:
+            yield num_packed, (attempts[-1].started_at, attempts[-1].devices, asked, sum(seconds) / len(seconds))
+
+
 def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: RunSettings) -> dict[str, float]:
-    """Expected seconds in epochs of those trials for which something comparable was trained or timed, by trial_id."""
+    """Expected seconds in epochs of those trials for which something comparable was trained or timed, by trial_id.
+
+    Of trials that are to be packed nothing is expected: the records do not say how long each epoch of a pack took.
+    """
     rows = with_calibrations([row for row in map(_measured_record, records) if row is not None])
     kinds: dict[tuple[bool, int], EpochTimes] = {}
-    found = {}
+    found, packs = {}, packs_by_cell(to_run, settings)
     for trial in to_run:
+        if packs[trial.cell_id] > 1:
+            continue
         resources = settings.resources_of(trial)
         uses_gpu, num_workers = kind = (resources.gpus > 0, resources.workers)
         if kind not in kinds:

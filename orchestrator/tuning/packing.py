@@ -1,4 +1,4 @@
-"""Trials in their order in; packs of those that one process trains together out, and how many that may be.
+"""Trials in their order in; packs of those that one process trains together out, and how many that may be or will be.
 
 Packed are trials that differ in nothing but the seed. A pack stands where the first of its trials stood.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -46,6 +47,33 @@ def pack_size(trial: Trial, resources: Resources, executor: str = "serial") -> i
     return min(math.ceil(FULL_STEP / num_tokens), _num_in_memory(trial, resources))
 
 
+def num_together(trial: Trial, num_seeds: int, resources: Resources, executor: str = "serial") -> int:
+    """How many seeds the largest pack holds where `num_seeds` of the trial's cell are trained; 1: each alone."""
+    largest = min(num_seeds, pack_size(trial, resources, executor))
+    if largest < 2 or why_alone(trial, num_seeds, resources, executor) is not None:
+        return 1
+    return math.ceil(num_seeds / math.ceil(num_seeds / largest))
+
+
+def why_alone(trial: Trial, num_seeds: int, resources: Resources, executor: str = "serial") -> str | None:
+    """What keeps `num_seeds` seeds apart that would be trained together; None where nothing does, or they would not."""
+    if min(num_seeds, pack_size(trial, resources, executor)) < 2:
+        return None
+    from orchestrator.training.stacked import why_not_stacked
+
+    return why_not_stacked(trial)
+
+
+def packs_by_cell(trials: Sequence[Trial], settings: RunSettings) -> dict[str, int]:
+    """How many seeds of each cell go together where `trials` are trained, at most, by `cell_id`."""
+    counts = Counter(trial.cell_id for trial in trials)
+    first = {trial.cell_id: trial for trial in reversed(trials)}
+    return {
+        cell_id: num_together(trial, counts[cell_id], settings.resources_of(trial), settings.executor)
+        for cell_id, trial in first.items()
+    }
+
+
 def make_packs(trials: Sequence[Trial], settings: RunSettings) -> list[tuple[Trial, ...]]:
     """All trials, in packs of nearly equal size for each cell; why a cell that asks for packs has none is logged."""
     cells: dict[str, list[Trial]] = {}
@@ -57,15 +85,11 @@ def make_packs(trials: Sequence[Trial], settings: RunSettings) -> list[tuple[Tri
 
 
 def _split(seeds: Sequence[Trial], settings: RunSettings) -> list[tuple[Trial, ...]]:
-    largest = pack_size(seeds[0], settings.resources_of(seeds[0]), settings.executor)
-    num_packs = math.ceil(len(seeds) / largest)
-    if num_packs < len(seeds):
-        from orchestrator.training.stacked import why_not_stacked
-
-        reason = why_not_stacked(seeds[0])
-        if reason is not None:
-            log.warning("%s is trained a seed at a time: %s", seeds[0].label, reason)
-            num_packs = len(seeds)
+    asked = (seeds[0], len(seeds), settings.resources_of(seeds[0]), settings.executor)
+    reason = why_alone(*asked)
+    if reason is not None:
+        log.warning("%s is trained a seed at a time: %s", seeds[0].label, reason)
+    num_packs = math.ceil(len(seeds) / num_together(*asked))
     ends = [len(seeds) * index // num_packs for index in range(num_packs + 1)]
     return [tuple(seeds[start:end]) for start, end in pairwise(ends)]
 

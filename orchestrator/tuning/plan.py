@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from orchestrator import cost
@@ -17,9 +19,10 @@ from orchestrator.tuning.cell_search import chosen_values, survey_searches
 from orchestrator.tuning.device_memory import memory_warnings
 from orchestrator.tuning.evidence import known_so_far
 from orchestrator.tuning.forecast import TimesByDevice
+from orchestrator.tuning.packing import why_alone
+from orchestrator.tuning.price import Price, Prices
 from orchestrator.tuning.search_plan import SearchPlan, earlier_cells, plan_search, search_warnings
 from orchestrator.tuning.survey import Standing, survey
-from orchestrator.tuning.timing import EpochTimes
 
 NEW, DONE, PARTLY, CHANGED, AFTER_SEARCH = "new", "done", "partly done", "changed", "after search"
 
@@ -41,14 +44,18 @@ class CellPlan:
     num_params: int
     flops: int
     """Of one image, forward, a multiply-add is 2."""
+    num_packed: int
+    """Seeds of those to run that one process trains together, at most."""
     memory_mib: float | None
-    """Expected peak of training; None for an attention without a closed form."""
+    """Expected peak of training, of all seeds of a pack; None for an attention without a closed form."""
     trial_time_s: float | None
-    """Expected training time of one trial; None until a comparable epoch was measured on this kind of device."""
+    """Expected training time of one trial, or of a pack where `num_packed` is more than 1; None until a comparable
+    epoch, of as large a pack, was measured on this kind of device.
+    """
     remaining_time_s: float | None
-    """Of the measured trials that are still to run, one after the other."""
+    """Of the measured trials that are still to run, one trial or pack after the other."""
     gpu_hours: float | None
-    """GPUs a trial times the remaining time; 0 on a CPU, None while the time is unknown."""
+    """GPUs a trial or pack times the remaining time; 0 on a CPU, None while the time is unknown."""
     search: SearchPlan | None = None
     """The search before it, priced apart; None for a cell that is not searched."""
 
@@ -67,7 +74,7 @@ class SweepPlan:
     num_trials_at_most: int
     """More than `num_trials` where a rule may ask for more seeds."""
     remaining_time_s: float | None
-    """Of search and measured trials that are still to run, one after the other."""
+    """Of search and measured trials that are still to run, one trial or pack after the other."""
     remaining_time_at_most_s: float | None
     """The same if every cell gets all the seeds that a rule allows."""
     gpu_hours: float | None
@@ -77,8 +84,12 @@ class SweepPlan:
     warnings: tuple[str, ...]
 
 
-def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
-    """Price every cell of `grid`: its search where there is one, and its measured trials."""
+def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir, executor: str = "ray_tune") -> SweepPlan:
+    """Price every cell of `grid`: its search where there is one, and its measured trials.
+
+    Args:
+        executor: what is to train them; `resources.pack: auto` packs under `serial` alone.
+    """
     searches = survey_searches(grid, spec.tune, results, lambda standing: False)
     grid = grid.with_chosen(chosen_values(searches), spec.seeds) if searches else grid
     grid = known_so_far(spec, grid, results)
@@ -89,25 +100,29 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
     def needs_of(trial: Trial) -> Resources:
         return resources_of(trial, spec.resources, spec.resource_overrides)
 
+    prices = Prices(times, executor)
     cells: list[CellPlan] = []
-    due: list[Trial] = []
+    due: dict[Trial, CellPlan] = {}
+    more_s: list[float | None] = []
     for cell in grid.cells:
         known = [standings[trial.trial_id] for trial in cell.trials]
         search = searches.get(cell.cell_id)
         trial = search.cell.base if search is not None and not cell.trials else cell.trials[0]
         resources = needs_of(trial)
-        gpus, measured = resources.gpus * resources.workers, times.of(resources)
-        plan = _plan_cell(cell, trial, known, len(cell.trials) or len(spec.seeds), measured, gpus)
+        gpus = resources.gpus * resources.workers
+        num_trials = len(cell.trials) or len(spec.seeds)
+        num_to_run = num_trials - sum(standing.is_finished for standing in known)
+        plan = _plan_cell(cell, trial, known, num_trials, prices.of(trial, num_to_run, resources), gpus)
         if search is not None:
-            plan = replace(plan, search=plan_search(search, measured, gpus, earlier.get(cell.cell_id, 0)))
+            of_search = partial(prices.of, resources=resources, num_seeds=spec.tune.seeds if spec.tune else None)
+            plan = replace(plan, search=plan_search(search, of_search, gpus, earlier.get(cell.cell_id, 0)))
         cells.append(plan)
-        if plan.num_finished < plan.num_trials:
-            due.append(trial)
+        more_s.append(prices.of(trial, _num_more(spec, num_trials), resources).remaining_s)
+        if num_to_run:
+            due[trial] = plan
     plans = [cell.search for cell in cells if cell.search is not None]
     num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
     remaining_s = _sum_or_none([*(c.remaining_time_s for c in cells), *(p.remaining_time_s for p in plans)])
-    more = [0 if spec.seed_rule is None else max(0, spec.seed_rule.max - cell.num_trials) for cell in cells]
-    more_s = _sum_or_none([_times(count, cell.trial_time_s) for count, cell in zip(more, cells, strict=True)])
     return SweepPlan(
         sweep=spec.name,
         device=times.describe(),
@@ -115,13 +130,18 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir) -> SweepPlan:
         num_trials=num_trials,
         num_finished=num_finished,
         num_to_run=num_trials - num_finished,
-        num_trials_at_most=num_trials + sum(more),
+        num_trials_at_most=num_trials + sum(_num_more(spec, cell.num_trials) for cell in cells),
         remaining_time_s=remaining_s,
-        remaining_time_at_most_s=_sum_or_none([remaining_s, more_s]),
+        remaining_time_at_most_s=_sum_or_none([remaining_s, *more_s]),
         gpu_hours=_sum_or_none([*(c.gpu_hours for c in cells), *(p.gpu_hours for p in plans)]),
         num_search_trials=sum(one.num_trials for one in plans),
         num_search_to_run=sum(one.num_to_run for one in plans),
-        warnings=(*grid.warnings, *memory_warnings(due, needs_of), *search_warnings(searches, results, spec.name)),
+        warnings=(
+            *grid.warnings,
+            *_apart(due, needs_of, executor),
+            *memory_warnings(due, needs_of, {trial.cell_id: plan.num_packed for trial, plan in due.items()}),
+            *search_warnings(searches, results, spec.name),
+        ),
     )
 
 
@@ -136,32 +156,39 @@ def trials_by_device(spec: SweepSpec, grid: Grid) -> dict[str, list[Trial]]:
 
 
 def _plan_cell(
-    cell: Cell, trial: Trial, standings: Sequence[Standing], num_trials: int, times: EpochTimes, gpus: float
+    cell: Cell, trial: Trial, standings: Sequence[Standing], num_trials: int, price: Price, gpus: float
 ) -> CellPlan:
     """`trial` stands for the cell; its own trials are not known before its search is over."""
     num_params, flops, memory = _counts(trial, on_gpu=gpus > 0)
-    num_finished = sum(standing.is_finished for standing in standings)
-    num_to_run = num_trials - num_finished
     notes = [standing.note for standing in standings if standing.note]
     reasons = tuple(dict.fromkeys(note for note in notes if note != "new"))
-    trial_time_s = times.trial_s(trial)
-    remaining_s = _times(num_to_run, trial_time_s)
     return CellPlan(
         cell_id=cell.cell_id,
         axes=dict(cell.axes),
         standing=_standing_of(standings) if standings else AFTER_SEARCH,
         reasons=reasons,
         num_trials=num_trials,
-        num_finished=num_finished,
+        num_finished=sum(standing.is_finished for standing in standings),
         num_failed=sum(standing.state is State.FAIL for standing in standings),
         num_diverged=sum(standing.state is State.DIVERGED for standing in standings),
         num_params=num_params,
         flops=flops,
-        memory_mib=memory,
-        trial_time_s=trial_time_s,
-        remaining_time_s=remaining_s,
-        gpu_hours=0.0 if gpus == 0 else None if remaining_s is None else remaining_s * gpus / 3600,
+        num_packed=price.num_packed,
+        memory_mib=None if memory is None else price.num_packed * memory,
+        trial_time_s=price.trial_s,
+        remaining_time_s=price.remaining_s,
+        gpu_hours=price.gpu_hours(gpus),
     )
+
+
+def _apart(due: Mapping[Trial, CellPlan], needs_of: Callable[[Trial], Resources], executor: str) -> Iterator[str]:
+    """Why cells that ask for packs get none, a sentence a reason."""
+    reasons = Counter(
+        why_alone(trial, plan.num_trials - plan.num_finished, needs_of(trial), executor) for trial, plan in due.items()
+    )
+    for reason, count in reasons.items():
+        if reason is not None:
+            yield f"{count} of {len(due)} cells are trained a seed at a time, though they ask for packs: {reason}"
 
 
 def _standing_of(standings: Sequence[Standing]) -> str:
@@ -184,9 +211,9 @@ def _counts(trial: Trial, *, on_gpu: bool) -> tuple[int, int, float | None]:
     return num_params, flops, None
 
 
-def _times(count: int, seconds: float | None) -> float | None:
-    """Of `count` trials; of none it is known whatever one takes."""
-    return 0.0 if count == 0 else None if seconds is None else count * seconds
+def _num_more(spec: SweepSpec, num_trials: int) -> int:
+    """Seeds that a rule may ask for besides `num_trials` of a cell."""
+    return 0 if spec.seed_rule is None else max(0, spec.seed_rule.max - num_trials)
 
 
 def _sum_or_none(values: Sequence[float | None]) -> float | None:

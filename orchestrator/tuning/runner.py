@@ -23,6 +23,7 @@ from orchestrator.tuning.code_changes import find_changed, refusal
 from orchestrator.tuning.device_memory import memory_warnings
 from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, dataset_key
 from orchestrator.tuning.forecast import forecast
+from orchestrator.tuning.packing import packs_by_cell
 from orchestrator.tuning.preflight import check_machine
 from orchestrator.tuning.pruning import PruneRule
 from orchestrator.tuning.same_error import SameErrorWatch
@@ -169,7 +170,7 @@ class Runner:
         """Refuse what this machine cannot hold; say what its devices will probably not."""
         check_machine(to_run, settings)
         if self.options.address is None:
-            for warning in memory_warnings(to_run, settings.resources_of):
+            for warning in memory_warnings(to_run, settings.resources_of, packs_by_cell(to_run, settings)):
                 log.warning("warning: %s", warning)
 
     def _watch_errors(self, ended: TrialEnded, settings: RunSettings) -> None:

@@ -1,18 +1,19 @@
-"""Where a cell's search stands and measured epoch times in, its price out; and what a longer search may change."""
+"""Where a cell's search stands and measured times in, its price out; and what a longer search may change."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ResultsError
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
+from orchestrator.trial import Trial
 from orchestrator.tuned import TunedSweep
 from orchestrator.tuning.cell_search import CellSearch
-from orchestrator.tuning.timing import EpochTimes
+from orchestrator.tuning.price import Price
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,10 @@ class SearchPlan:
     """COMPLETE, DIVERGED or PRUNED ones."""
     num_failed: int
     num_to_run: int
+    num_packed: int
+    """Search seeds of a proposal that one process trains together, at most."""
     trial_time_s: float | None
+    """Expected training time of one of them; of its pack where it is packed."""
     remaining_time_s: float | None
     gpu_hours: float | None
     chosen: Mapping[str, Any] | None
@@ -36,10 +40,13 @@ class SearchPlan:
     """What a person should know before it goes on."""
 
 
-def plan_search(search: CellSearch, times: EpochTimes, gpus: float, num_measured_before: int) -> SearchPlan:
+def plan_search(
+    search: CellSearch, price_of: Callable[[Trial, int], Price], gpus: float, num_measured_before: int
+) -> SearchPlan:
     """Price what is left of a search.
 
     Args:
+        price_of: prices so many trials like this one.
         num_measured_before: measured trials of this cell at the last run.
     """
     states = Counter(search.states.values())
@@ -47,8 +54,7 @@ def plan_search(search: CellSearch, times: EpochTimes, gpus: float, num_measured
     num_finished = states[State.COMPLETE] + states[State.DIVERGED] + states[State.PRUNED]
     num_to_run = num_trials - num_finished - states[State.FAIL]
     base = search.cell.search_trial(search.tuned.proposals[0].values, search.cell.base.seed)
-    trial_s = times.trial_s(base)
-    remaining_s = 0.0 if not num_to_run else None if trial_s is None else trial_s * num_to_run
+    price = price_of(base, num_to_run)
     choice = search.tuned.choice
     notes = [note for standing in search.standings.values() if (note := standing.note) not in ("", "new")]
     if choice is None and num_measured_before:
@@ -61,9 +67,10 @@ def plan_search(search: CellSearch, times: EpochTimes, gpus: float, num_measured
         num_finished=num_finished,
         num_failed=states[State.FAIL],
         num_to_run=num_to_run,
-        trial_time_s=trial_s,
-        remaining_time_s=remaining_s,
-        gpu_hours=0.0 if gpus == 0 else None if remaining_s is None else remaining_s * gpus / 3600,
+        num_packed=price.num_packed,
+        trial_time_s=price.trial_s,
+        remaining_time_s=price.remaining_s,
+        gpu_hours=price.gpu_hours(gpus),
         chosen=None if choice is None else dict(choice.values),
         notes=tuple(dict.fromkeys(notes)),
     )

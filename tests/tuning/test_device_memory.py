@@ -31,10 +31,13 @@ resources: {{gpus: {gpus}}}
 """
 
 
-def told(monkeypatch: pytest.MonkeyPatch, held_mib: float | None, depths: list[int], gpus: float = 1) -> list[str]:
+def told(
+    monkeypatch: pytest.MonkeyPatch, held_mib: float | None, depths: list[int], gpus: float = 1, num_packed: int = 1
+) -> list[str]:
     monkeypatch.setattr(device_memory, "gpu_memory_mib", lambda: held_mib)
     spec = loads_spec(SPEC.format(depths=depths, gpus=gpus))
-    return memory_warnings(expand_grid(spec).trials, lambda trial: spec.resources)
+    trials = expand_grid(spec).trials
+    return memory_warnings(trials, lambda trial: spec.resources, {trial.cell_id: num_packed for trial in trials})
 
 
 def test_only_cells_beyond_the_memory_are_told_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +72,18 @@ def test_of_many_cells_the_first_are_told_and_the_others_counted(monkeypatch: py
 
 def test_an_unknown_gpu_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, None, [32]) == []
+
+
+def test_a_pack_needs_the_memory_of_all_its_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = expand_grid(loads_spec(SPEC.format(depths=[8], gpus=1))).cells[0].trials[0]
+    need = cost.memory_mib(trial, on_gpu=True)
+    assert need_mib(trial, Resources(gpus=1), 3) == pytest.approx(3 * need)
+    assert told(monkeypatch, 2.5 * need, [8]) == []
+    (text,) = told(monkeypatch, 2.5 * need, [8], num_packed=3)
+    assert f"3 seeds in one pass need about {3 * need / 1024:.1f} GiB" in text
+    assert text.endswith("resources.pack 2 would, else each goes on alone where memory runs out")
+    (text,) = told(monkeypatch, 0.9 * need, [8], num_packed=3)
+    assert "train.micro_batch_size 128 would" in text  # not even one seed fits
 
 
 def test_workers_share_the_batch_but_not_the_weights() -> None:

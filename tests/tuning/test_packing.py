@@ -14,7 +14,7 @@ from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.grids.sweep_spec import ResourceOverride, Resources
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import RunSettings
-from orchestrator.tuning.packing import make_packs, pack_size
+from orchestrator.tuning.packing import make_packs, num_together, pack_size, packs_by_cell, why_alone
 
 SMALL = Trial(
     model=ModelConfig(depth=12, embed_dim=192, num_heads=12, patch_size=4, img_size=32),
@@ -99,6 +99,16 @@ def test_packs_hold_seeds_of_one_cell_and_stand_where_their_first_stood() -> Non
     assert make_packs([], settings_of(Resources(pack=3))) == []
 
 
+def test_what_will_go_together_is_the_largest_pack_that_is_made() -> None:
+    for num_seeds in range(1, 9):
+        for pack in range(1, 5):
+            settings = settings_of(Resources(pack=pack))
+            largest = max(map(len, make_packs(grid(num_seeds=num_seeds), settings)))
+            assert num_together(SMALL, num_seeds, Resources(pack=pack)) == largest
+            assert set(packs_by_cell(grid(num_seeds=num_seeds), settings).values()) == {largest}
+    assert num_together(SMALL, 0, Resources(pack=3)) == 1
+
+
 def test_a_rule_may_pack_some_cells() -> None:
     rule = ResourceOverride(when={"depth": (4,)}, resources={"pack": 8})
     packs = make_packs(grid(num_seeds=3), settings_of(Resources(), rule))
@@ -109,5 +119,8 @@ def test_a_cell_that_cannot_be_stacked_is_named(caplog: pytest.LogCaptureFixture
     lamb = [replace(trial, train=replace(trial.train, optimizer="lamb")) for trial in grid(num_seeds=2)]
     with caplog.at_level(logging.WARNING, logger="orchestrator"):
         assert make_packs(lamb, settings_of(Resources(pack=2))) == [(trial,) for trial in lamb]
+    assert num_together(lamb[0], 2, Resources(pack=2)) == 1
+    assert why_alone(lamb[0], 2, Resources(pack=2)) is not None
+    assert why_alone(lamb[0], 1, Resources(pack=2)) is None
     assert [message.partition(": ")[2].partition(" ")[0] for message in caplog.messages] == ["lamb", "lamb"]
     assert caplog.messages[0].startswith(lamb[0].label)
