@@ -99,12 +99,15 @@ def trial_content(
     state = record.state if record else folder.state()
     status = "RUNNING" if record is None and is_running else STATUS_OF[state]
     start_ms = _milliseconds(attempts[0].started_at if attempts else record.provenance.started_at if record else "")
-    rows = _finite(_epoch_points(folder.read_metrics(), start_ms))
+    metrics = folder.read_metrics()
+    rows = _finite(_epoch_points(metrics, start_ms))
     last_ms = max((point.timestamp_ms for point in rows.points), default=start_ms)
     end_ms = _end_ms(record, attempts, last_ms)
     canonical = dict(record.trial) if record else folder.read_trial() or {}
     finals = _finite(_final_points(record, end_ms))
     tags = _trial_tags(member, State.RUNNING if status == "RUNNING" else state, record, attempts)
+    num_packed = record.num_packed if record else max((row.num_packed for row in metrics), default=1)
+    tags["num_packed"] = str(num_packed)
     return RunContent(
         name=_run_name(canonical, member),
         status=status,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,21 @@ def test_each_epoch_and_each_final_number_is_one_point(results: ResultsDir) -> N
     assert points["final/test_acc", 2] == record.test_acc
     assert points["cost/num_params", 2] == record.num_params
     assert len(content_of(results, trial).points) == 2 * 3 + 4 + 5
+
+
+def test_seeds_that_were_trained_together_are_tagged_while_they_train_and_after(results: ResultsDir) -> None:
+    trial, alone = make_trial(), make_trial(depth=4)
+    start_trial(results, alone, 1)
+    assert content_of(results, alone).tags["num_packed"] == "1"
+    start_trial(results, trial, 2)
+    folder = results.trial(trial.trial_id)
+    rows = [replace(row, num_packed=num_packed) for row, num_packed in zip(folder.read_metrics(), (3, 2), strict=True)]
+    durable.write_text(folder.metrics_file, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    assert content_of(results, trial, is_running=True).tags["num_packed"] == "3"
+    record = finish_trial(results, trial, 0.5)
+    assert content_of(results, trial).tags["num_packed"] == "1"
+    durable.write_sealed_json(folder.record_file, asdict(replace(record, num_packed=2)))
+    assert content_of(results, trial).tags["num_packed"] == "2"
 
 
 def test_a_value_that_was_not_measured_is_absent(results: ResultsDir) -> None:
