@@ -158,6 +158,7 @@ def _remarks(cell: pd.Series) -> str:
     counts.append((cell["num_deviating"], "not as asked"))
     remarks = [f"{count} {word}" for count, word in counts if count > 0]
     remarks += ["mixed code"] * bool(cell["is_mixed_code"]) + ["mixed devices"] * bool(cell["is_mixed_device"])
+    remarks += ["seeds packed and alone"] * bool(cell["is_mixed_packing"])
     return ", ".join(remarks)
 
 

@@ -70,6 +70,7 @@ def find_caveats(cells: pd.DataFrame, table: pd.DataFrame, notices: Sequence[str
         *_few_seeds(cells),
         *_survivors(cells),
         *_mixed(cells, averaged),
+        *_packed(cells, averaged),
         *_at_the_edge(cells),
         *(f"Damaged: {notice}." for notice in notices),
     ]
@@ -147,6 +148,20 @@ def _mixed(cells: pd.DataFrame, averaged: pd.DataFrame) -> list[str]:
     if averaged["data_fingerprint"].nunique() > 1 and cells["cell_id"].nunique() > 0:
         found.append(f"Trials saw {averaged['data_fingerprint'].nunique()} different contents of their datasets.")
     return found
+
+
+def _packed(cells: pd.DataFrame, averaged: pd.DataFrame) -> list[str]:
+    """Where seeds were trained in one pass, and what that says of their numbers and times."""
+    packed = int((averaged["num_packed"] > 1).fillna(False).sum())
+    if not packed:
+        return []
+    inside = [quote(str(label)) for label in cells.loc[cells["is_mixed_packing"], "label"]]
+    mixed = f"Means over seeds trained in one pass and seeds trained alone, apart by rounding: {name_some(inside)}."
+    times = (
+        f"The times of {packed} of {len(averaged)} finished trials are those of all seeds that were trained in one "
+        "pass with them; nothing here compares them with times of a trial alone."
+    )
+    return [*([mixed] if inside else []), times]
 
 
 def _at_the_edge(cells: pd.DataFrame) -> list[str]:

@@ -47,9 +47,7 @@ COLUMN_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("wall_time_s", "train_time_s", "peak_memory_mib"), "float64"),
     **dict.fromkeys(("predicted_time_s", "predicted_memory_mib"), "float64"),
     "num_attempts": "Int64",
-    "diverged": "string",
-    "error": "string",
-    "failure": "string",
+    **dict.fromkeys(("diverged", "error", "failure"), "string"),
     **dict.fromkeys(("micro_batch_size", "num_packed"), "Int64"),
     "deviations": "string",
     "protocol": "Int64",
@@ -78,7 +76,7 @@ CELL_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("num_params", "flops", "num_trials", "n", "protocol"), "Int64"),
     **{f"{split}_acc{part}": "float64" for split in ("test", "val") for part in ("", "_sd", "_low", "_high")},
     **dict.fromkeys(("num_diverged", "num_failed", "num_missing", "num_other_protocol", "num_deviating"), "Int64"),
-    **dict.fromkeys(("is_mixed_code", "is_mixed_device"), "bool"),
+    **dict.fromkeys(("is_mixed_code", "is_mixed_device", "is_mixed_packing"), "bool"),
     "method": "string",
 }
 """The columns of `summarize_cells` besides the axes, with their pandas types."""
@@ -200,7 +198,8 @@ def plain_values(column: pd.Series) -> list[Any]:
     return [None if is_missing else value for value, is_missing in zip(column.tolist(), column.isna(), strict=True)]
 
 
-READ_FOR_CELLS = ("state", "protocol", "test_acc", "val_acc", "deviations", "code_fingerprint", "device")
+KINDS = ("code_fingerprint", "device", "num_packed")
+READ_FOR_CELLS = ("state", "protocol", "test_acc", "val_acc", "deviations", *KINDS)
 
 
 def _cell_row(
@@ -209,7 +208,7 @@ def _cell_row(
     """What is counted and averaged; `members` and `averaged` are places in the lists of `values`."""
     states = Counter(values["state"][place] for place in members)
     num_complete, num_lost = states[State.COMPLETE], states[State.DIVERGED] + states[State.FAIL]
-    kinds = {name: {values[name][place] for place in averaged} - {None} for name in ("code_fingerprint", "device")}
+    kinds = {name: {values[name][place] for place in averaged} - {None} for name in KINDS}
     return {
         "num_trials": len(members),
         "n": len(averaged),
@@ -224,6 +223,7 @@ def _cell_row(
         "num_deviating": sum(values["deviations"][place] is not None for place in averaged),
         "is_mixed_code": len(kinds["code_fingerprint"]) > 1,
         "is_mixed_device": len(kinds["device"]) > 1,
+        "is_mixed_packing": 1 in kinds["num_packed"] and len(kinds["num_packed"]) > 1,
         "method": _method(len(averaged), replicates),
     }
 

@@ -32,6 +32,7 @@ SEARCH_TYPES: Mapping[str, str] = {
     "val_loss": "float64",
     "num_epochs": "Int64",
     "train_time_s": "float64",
+    "num_packed": "Int64",
     "diverged": "string",
     "error": "string",
 }

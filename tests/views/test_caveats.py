@@ -58,6 +58,10 @@ def mix_code(sweep: SweepBuilder) -> None:
     change_record(sweep, sweep.trials[0], provenance=make_provenance(code_fingerprint="other"))
 
 
+def pack_one(sweep: SweepBuilder) -> None:
+    change_record(sweep, sweep.trials[0], num_packed=3)
+
+
 def freeze_the_metric(sweep: SweepBuilder) -> None:
     for trial in sweep.trials:
         if trial.model.depth < 12:
@@ -77,6 +81,8 @@ def stop_one(sweep: SweepBuilder) -> None:
         (diverge_a_cell, "No seed of these cells has finished, because some diverged"),
         (mix_devices, "Means over different kinds of device"),
         (mix_code, "Means over different versions of the code"),
+        (pack_one, "Means over seeds trained in one pass and seeds trained alone, apart by rounding"),
+        (pack_one, "The times of 1 of 36 finished trials are those of all seeds"),
         (freeze_the_metric, "raw token cosine: self, lr 0.001 (0.80, untrained 0.80)"),
         (stop_one, "The sweep is unfinished: 1 of 36 trials have no result yet"),
     ],

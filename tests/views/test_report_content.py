@@ -48,6 +48,8 @@ def test_remarks_name_what_went_wrong() -> None:
     rows: list[dict[str, Any]] = [{"seed": 0, "device": "a"}, {"seed": 1, "device": "b"}]
     rows += [{"seed": 2, "state": "DIVERGED", "test_acc": None}, {"seed": 3, "state": "FAIL", "test_acc": None}]
     assert shown(make_table(rows))["remarks"] == "1 diverged, 1 failed, mixed devices"
+    rows[1] = {"seed": 1, "device": "a", "num_packed": 2}
+    assert shown(make_table(rows))["remarks"] == "1 diverged, 1 failed, seeds packed and alone"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,21 @@ def caveats(rows: list[dict[str, Any]]) -> str:
     return " ".join(find_caveats(summarize_cells(table), table))
 
 
+def test_a_cell_of_packed_and_solo_seeds_is_named_and_times_of_packs_are_told() -> None:
+    alone, packed = seeds([0.9] * 6, depth=12), seeds([0.9] * 6, depth=24, num_packed=3)
+    assert "one pass" not in caveats(alone)
+    told = caveats(alone + packed)
+    assert "Means over seeds trained in one pass" not in told
+    assert "The times of 6 of 12 finished trials are those of all seeds that were trained in one pass with them" in told
+    packed[0]["num_packed"] = 2
+    assert caveats(alone + packed) == told  # packs of several sizes are packs
+    packed[0]["num_packed"] = 1
+    told = caveats(alone + packed)
+    assert "Means over seeds trained in one pass and seeds trained alone" in told
+    assert "\N{LEFT DOUBLE QUOTATION MARK}depth 24, self\N{RIGHT DOUBLE QUOTATION MARK}" in told
+    assert "The times of 5 of 12" in told
+
+
 def test_progress_counts_every_state() -> None:
     states = ["COMPLETE", "COMPLETE", "DIVERGED", "FAIL", "RUNNING", "WAITING", "WAITING", "PRUNED"]
     table = make_table([{"state": state, "seed": seed} for seed, state in enumerate(states)])

@@ -98,6 +98,8 @@ def test_search_trials_stand_in_a_table_of_their_own(sweep: ResultsDir) -> None:
     assert found["val_acc"].iloc[:3].tolist() == [0.5, 0.6, 0.2]
     assert pd.isna(found["val_acc"].iloc[3])
     assert found["num_epochs"].iloc[2] == 2
+    assert found["num_packed"].iloc[0] == 1
+    assert pd.isna(found["num_packed"].iloc[3])
     assert not [name for name in found.columns if "test" in name]
 
 
