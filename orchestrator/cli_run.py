@@ -154,7 +154,8 @@ def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[List
         from orchestrator.tuning.mounts import sqlite_warning
         from orchestrator.views.curves import name_curves
 
-        warning = None if os.environ.get("MLFLOW_TRACKING_URI") else sqlite_warning(results.mlflow_db)
+        again = orch_command(["sync", spec.name], results.root)
+        warning = None if os.environ.get("MLFLOW_TRACKING_URI") else sqlite_warning(results.mlflow_db, again)
         if warning:
             click.echo(f"warning: {warning}", err=True)
         listeners.append(Mirror(results, name_curves, lambda text: click.echo(f"warning: {text}", err=True)))

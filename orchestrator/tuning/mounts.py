@@ -27,15 +27,19 @@ def filesystem_of(path: Path, mounts: Path = MOUNTS) -> str | None:
     return next((places[str(place)] for place in (resolved, *resolved.parents) if str(place) in places), None)
 
 
-def sqlite_warning(path: Path, mounts: Path = MOUNTS) -> str | None:
-    """What a person should know before MLflow's SQLite file is kept at `path`; None where that is safe."""
+def sqlite_warning(path: Path, again: str, mounts: Path = MOUNTS) -> str | None:
+    """What a person should know before MLflow's SQLite file is kept at `path`; None where that is safe.
+
+    Args:
+        again: the command that builds the store anew.
+    """
     kind = filesystem_of(path, mounts)
     if kind not in NETWORK_TYPES:
         return None
     return (
         f"{path} would be a SQLite file on {kind}, a file system that machines share, where SQLite can be damaged; "
         "set MLFLOW_TRACKING_URI to a server or to a file on a local disk. Every number is in the results folder all "
-        "the same, and `orch sync` builds MLflow's store anew"
+        f"the same, and `{again}` builds MLflow's store anew"
     )
 
 

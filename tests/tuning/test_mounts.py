@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import cli_run
+from orchestrator.results import ResultsDir
+from orchestrator.spec import loads_spec
+from orchestrator.tuning import mounts as mounts_module
 from orchestrator.tuning.mounts import MOUNTS, filesystem_of, sqlite_warning
+from tests.tuning.sweeps import TEXT
 
 TABLE = """\
 /dev/sda1 / ext4 rw,relatime 0 0
@@ -41,17 +46,28 @@ def test_the_innermost_mount_decides(mounts: Path, path: str, kind: str) -> None
 
 
 def test_only_a_shared_file_system_is_warned_of(mounts: Path) -> None:
-    assert sqlite_warning(Path("/var/results/mlflow.db"), mounts) is None
+    assert sqlite_warning(Path("/var/results/mlflow.db"), "orch sync s", mounts) is None
     for place, kind in (("/shared/ann", "nfs4"), ("/work space", "lustre")):
-        text = sqlite_warning(Path(place) / "mlflow.db", mounts)
+        text = sqlite_warning(Path(place) / "mlflow.db", "orch sync s", mounts)
         assert text is not None
         assert kind in text
         assert "MLFLOW_TRACKING_URI" in text
+        assert "`orch sync s` builds" in text
+
+
+def test_a_run_prints_the_command_with_its_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(mounts_module, "filesystem_of", lambda path, mounts: "nfs4")
+    results = ResultsDir(tmp_path / "shared")
+    cli_run._listeners(loads_spec(TEXT.replace("mlflow: false", "mlflow: true")), results, False)
+    assert f"`orch sync tiny --results {results.root}` builds MLflow's store anew" in capsys.readouterr().err
 
 
 def test_a_system_without_the_table_tells_nothing(tmp_path: Path) -> None:
     assert filesystem_of(tmp_path, tmp_path / "none") is None
-    assert sqlite_warning(tmp_path, tmp_path / "none") is None
+    assert sqlite_warning(tmp_path, "orch sync s", tmp_path / "none") is None
 
 
 @pytest.mark.skipif(not MOUNTS.exists(), reason="needs Linux's /proc")
