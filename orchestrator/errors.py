@@ -9,6 +9,7 @@
     │   ├── NewerFileError       3   a later version of orch wrote a file of the results folder
     │   ├── UnreachableError     3   the object store of a results root does not answer
     │   └── ClusterError         3   Ray does not start or answer
+    │       └── UnfitNodeError   3   a node of the cluster holds other data than the run is about
     ├── LockedError              4   another run holds the sweep
     ├── SupersededError          1   a later attempt or run has taken over
     ├── TrainingError            1   a trial cannot be built or trained
@@ -118,6 +119,22 @@ class UnreachableError(NotReadyError):
 
 class ClusterError(NotReadyError):
     """Ray does not start, or the cluster does not answer."""
+
+
+class UnfitNodeError(ClusterError):
+    """A node of a cluster holds other data than the run is about; other nodes may go on.
+
+    Args:
+        why: what is wrong there, in words.
+        advice: what to do about it.
+    """
+
+    def __init__(self, why: str, advice: str) -> None:
+        super().__init__(why, advice)
+        self.why, self.advice = why, advice
+
+    def __str__(self) -> str:
+        return f"{self.why}; {self.advice}"
 
 
 class LockedError(OrchestratorError):

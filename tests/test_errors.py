@@ -14,6 +14,7 @@ EXIT_CODES = {
     "NewerFileError": 3,
     "UnreachableError": 3,
     "ClusterError": 3,
+    "UnfitNodeError": 3,
     "LockedError": 4,
     "SupersededError": 1,
     "TrainingError": 1,

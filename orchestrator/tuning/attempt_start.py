@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import durable, provenance
-from orchestrator.errors import ClusterError, DataError
+from orchestrator.errors import DataError, UnfitNodeError
 from orchestrator.failure import FailureKind
 from orchestrator.lease import Lease
 from orchestrator.record import Attempt
@@ -59,7 +59,7 @@ def begin(trial: Trial, settings: RunSettings, lease: Lease[Attempt], store: Che
         GivenUpError: earlier attempts died at the same place again and again.
         ChangedCodeError: other code, libraries or data half trained it.
         ResultsError: the folder cannot be written.
-        ClusterError: this node of a cluster holds other data than the run is about.
+        UnfitNodeError: this node of a cluster holds other data than the run is about.
     """
     check_data(trial, settings)
     results = ResultsDir(settings.results_root)
@@ -87,7 +87,7 @@ def check_data(trial: Trial, settings: RunSettings) -> None:
     """Refuse a node of a cluster that joined late and was given a trial before the driver had looked at it.
 
     Raises:
-        ClusterError: the dataset is not there, or is another one; names host and remedy.
+        UnfitNodeError: the dataset is not there, or is another one; names host and remedy.
     """
     if settings.address is None:
         return
@@ -97,12 +97,12 @@ def check_data(trial: Trial, settings: RunSettings) -> None:
     try:
         found = load_data(trial.data, trial.model.img_size).fingerprint
     except DataError as error:
-        raise ClusterError(f"{what}{where} cannot be read: {error}; {remedy} {settings.again}") from error
+        raise UnfitNodeError(f"{what}{where} cannot be read: {error}", f"{remedy} {settings.again}") from error
     asked = settings.data_fingerprints[dataset_key(trial)]
     if found != asked:
-        raise ClusterError(
-            f"{what}{where} has other content (fingerprint {found} there, {asked} at the driver); "
-            f"{remedy} {settings.again}"
+        raise UnfitNodeError(
+            f"{what}{where} has other content (fingerprint {found} there, {asked} at the driver)",
+            f"{remedy} {settings.again}",
         )
 
 

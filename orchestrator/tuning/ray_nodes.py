@@ -2,7 +2,8 @@
 
 A node on which two attempts lost their worker or their device, and none succeeded since, is closed while another node
 shows that trials can succeed: actors pinned there take its CPUs as they become free. They end with the run. A single
-node is only counted. Nodes that join later are looked at as those of the start were.
+node is only counted. Nodes that join later are looked at as those of the start were; an attempt that is refused on one,
+because it was placed there before the look, closes it too.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Nodes:
     cpus: float = 1.0
     """What the smallest trial takes."""
     occupants: dict[str, list[Any]] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Tune's thread and that of `watching` tell and close."""
 
     def attempt_failed(self, node_id: str) -> None:
         """An attempt lost its worker or its device there."""
@@ -58,11 +60,19 @@ class Nodes:
             self.failures[node_id] = 0
             self.succeeded.add(node_id)
 
+    def attempt_refused(self, node_id: str, why: str) -> None:
+        """An attempt found, before a round of `watching` did, that the node does not fit the run."""
+        names = {node["NodeID"]: _name(node) for node in ray.nodes() if node["Alive"]}
+        if node_id in names:
+            self.close(node_id, names[node_id], why)
+            self.occupy()
+
     def close(self, node_id: str, name: str, why: str) -> None:
         """Give the node no more trials."""
-        if node_id not in self.closed:
-            self.closed[node_id] = why
-            self.say(f"node {name} gets no more trials: {why}")
+        with self.lock:
+            if node_id not in self.closed:
+                self.closed[node_id] = why
+                self.say(f"node {name} gets no more trials: {why}")
 
     def _judge(self, node_id: str, names: Mapping[str, str]) -> None:
         others = self.succeeded & names.keys() - {node_id} - self.closed.keys()
@@ -72,13 +82,16 @@ class Nodes:
 
     def occupy(self) -> None:
         """Wait in line for each place on closed nodes; one that is asked for when it is free is Tune's by then."""
-        for node in ray.nodes():
-            node_id = node["NodeID"]
-            if node["Alive"] and node_id in self.closed.keys() - self.occupants.keys():
-                pinned = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-                occupant = ray.remote(Occupant).options(num_cpus=self.cpus, scheduling_strategy=pinned, max_restarts=-1)
-                num_places = int(node["Resources"].get("CPU", 0) // self.cpus)
-                self.occupants[node_id] = [occupant.remote() for _ in range(num_places)]
+        with self.lock:
+            for node in ray.nodes():
+                if node["Alive"] and node["NodeID"] in self.closed.keys() - self.occupants.keys():
+                    self._occupy(node)
+
+    def _occupy(self, node: Mapping[str, Any]) -> None:
+        pinned = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        occupant = ray.remote(Occupant).options(num_cpus=self.cpus, scheduling_strategy=pinned, max_restarts=-1)
+        num_places = int(node["Resources"].get("CPU", 0) // self.cpus)
+        self.occupants[node["NodeID"]] = [occupant.remote() for _ in range(num_places)]
 
 
 @contextlib.contextmanager

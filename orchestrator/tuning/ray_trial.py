@@ -1,23 +1,27 @@
 """One trial, or a pack of seeds, as Ray Tune sees it, and what it asks of a node.
 
-A step is an epoch of one trial, or its end. Checkpoints, metrics and records are ours, so a worker that dies is
-started again by Tune and goes on from our files. Settings travel once, through the object store; what travels with each
-trial is the trial.
+A step is an epoch of one trial, or its end, or the word that this node does not fit the run. Checkpoints, metrics and
+records are ours, so a worker that dies is started again by Tune and goes on from our files. Settings travel once,
+through the object store; what travels with each trial is the trial.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Any
 
-from orchestrator.errors import DeviceLostError, OrchestratorError
+from orchestrator.errors import ClusterError, DeviceLostError, OrchestratorError, UnfitNodeError
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialEnded, TrialStarted, dataset_key
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_train import driver_bundle, ended_by, run_on_workers
+
+SECONDS_TO_CLOSE = 2.0
+"""For the driver to have others wait in line for the place on a node that does not fit, before it is free."""
 
 
 def placement_of(resources: Resources) -> tune.PlacementGroupFactory:
@@ -68,13 +72,20 @@ class TuneTrial(tune.Trainable):
         trials = [self._trial(content) for content in new_config["trials"]]
         self.not_ended = {trial.trial_id for trial in trials}
         self.events = train_events(trials, self.settings)
+        self.unfit: UnfitNodeError | None = None
         return True
 
     def step(self) -> dict[str, Any]:
+        if self.unfit is not None:
+            time.sleep(SECONDS_TO_CLOSE)
+            raise ClusterError(str(self.unfit))  # Tune starts the trial again, on another node
         try:
             events = [next(event for event in self.events if not isinstance(event, TrialStarted))]
         except DeviceLostError:
             raise  # this process can use the GPU no more; Tune starts the trial again in another one
+        except UnfitNodeError as error:
+            self.unfit = error
+            return {"orch_unfit": error.why, "orch_node": self.node, "done": False}
         except OrchestratorError as error:
             events = [ended_by(trial_id, error) for trial_id in sorted(self.not_ended)]
         self.not_ended -= {event.trial_id for event in events if isinstance(event, TrialEnded)}

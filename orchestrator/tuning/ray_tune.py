@@ -65,6 +65,8 @@ class _Relay(tune.Callback):
         """Trials that have ended, while others of their pack may go on."""
         self.kinds: dict[str, set[FailureKind]] = defaultdict(set)
         """Of the deaths since a worker last made progress, by the id of its first trial."""
+        self.refused: set[str] = set()
+        """First trials whose worker leaves a node that does not fit the run, which is no death."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks beside its own state, which nobody reads again; a queue cannot follow."""
@@ -80,6 +82,10 @@ class _Relay(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if "orch_unfit" in result:
+            self.refused.add(trial.config["trial_ids"][0])
+            self.nodes.attempt_refused(result["orch_node"], result["orch_unfit"])
+            return
         trial.run_metadata.num_failures = 0  # it makes progress, so a worker may die again without an end to it
         self.kinds.pop(trial.config["trial_ids"][0], None)
         for event in result.get("orch_events", ()):
@@ -90,7 +96,11 @@ class _Relay(tune.Callback):
             self.events.put(event)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._worker_died(trial)
+        first = trial.config["trial_ids"][0]
+        if first in self.refused:
+            self.refused.discard(first)
+        else:
+            self._worker_died(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         death = self._worker_died(trial)

@@ -52,6 +52,23 @@ def test_a_single_node_and_a_lost_node_are_only_counted(told: SimpleNamespace) -
     assert told.nodes.failures == {"a": 3}
 
 
+def test_a_refused_attempt_closes_and_occupies_its_node_once(
+    told: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    occupied: list[str] = []
+
+    def occupy(nodes: Nodes, node: Any) -> None:
+        occupied.append(node["NodeID"])
+        nodes.occupants[node["NodeID"]] = []
+
+    monkeypatch.setattr(Nodes, "_occupy", occupy)
+    for node_id in ("b", "b", "gone"):
+        told.nodes.attempt_refused(node_id, "dataset 'x' has other content")
+    assert told.texts == ["node b (10.0.0.1) gets no more trials: dataset 'x' has other content"]
+    assert occupied == ["b"]
+    assert told.nodes.failures == {}
+
+
 class SlowLook:
     """A preflight whose looks take until they are let go."""
 

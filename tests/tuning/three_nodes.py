@@ -74,8 +74,11 @@ class Cluster:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def add(self, num_cpus: int) -> Node:
+    def add(self, num_cpus: int, **environment: str) -> Node:
         """Start one more node; the first is the head.
+
+        Args:
+            environment: that all its processes have besides.
 
         Raises:
             AssertionError: Ray does not start it.
@@ -86,18 +89,19 @@ class Cluster:
         node = Node(f"127.0.0.{len(self.nodes) + 1}", Path(tempfile.mkdtemp(prefix="orch-node-")))
         self.nodes.append(node)
         for _ in range(NUM_STARTS):
-            if (told := self._start(node, [*where, f"--num-cpus={num_cpus}"])) is None:
+            if (told := self._start(node, [*where, f"--num-cpus={num_cpus}"], environment)) is None:
                 return node
             node.kill()
         raise AssertionError(f"Ray does not start: {told}")
 
-    def _start(self, node: Node, words: list[str]) -> str | None:
+    def _start(self, node: Node, words: list[str], own: dict[str, str]) -> str | None:
         """None where it runs, else what Ray said."""
         common = [f"--node-ip-address={node.address}", f"--temp-dir={node.folder}", "--num-gpus=0"]
         common += [f"--object-store-memory={OBJECT_STORE_BYTES}", "--include-log-monitor=false"]
         common += [f"{name}={port}" for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)]
         environment = {**os.environ, **ENVIRONMENT, MARK: node.mark, "RAY_AUTH_MODE": self.auth_mode}
         environment.pop("PYTHONPATH", None)  # the code has to travel
+        environment |= own
         said = node.folder / "start.log"
         with said.open("w") as stream:
             run = subprocess.Popen(
