@@ -82,19 +82,27 @@ def run_sweep(
     began = time.monotonic()
     with _held(spec, results, options, listeners) as held, ExitStack() as stack:
         runner = Runner(spec, results, options, listeners, stack, run=(spec.name, held.number), note=held.note)
+        if held.is_after_crash:
+            _tidy(spec, grid, results)
         searches = run_search(runner, grid)
         grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
         grid = known_so_far(spec, grid, results)
-        if held.is_after_crash:
-            for standing in survey(grid, results, spec.name):
-                if standing.is_finished:
-                    tidy_finished(results.trial(standing.trial.trial_id))
         standings, index = _train_grid(runner, grid, searches, half_widths)
         wall_time_s = time.monotonic() - began
         if spec.tune is not None:  # what became of search trials is judged, not only counted
             searches = survey_searches(grid, spec.tune, results, lambda standing: False)
         summary = _summarize(runner, standings, index.num_pending, summarize_search(searches), wall_time_s)
         return replace(summary, num_wide=num_wide(spec, standings, half_widths))
+
+
+def _tidy(spec: SweepSpec, grid: Grid, results: ResultsDir) -> None:
+    """Take away what a run that died left in trials that had finished, those of the search among them."""
+    searches = survey_searches(grid, spec.tune, results, lambda standing: False)
+    grid = grid if spec.tune is None else grid.with_chosen(chosen_values(searches), spec.seeds)
+    searched = [standing for search in searches.values() for standing in search.standings.values()]
+    for standing in [*searched, *survey(known_so_far(spec, grid, results), results, spec.name)]:
+        if standing.is_finished:
+            tidy_finished(results.trial(standing.trial.trial_id))
 
 
 def _train_grid(

@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator import local_files, object_files
 from orchestrator.grid import Grid
 from orchestrator.grids.sweep_spec import SweepSpec
+from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.runner import RunOptions
 from orchestrator.tuning.sweep import run_sweep
@@ -34,6 +35,18 @@ tracking: {mlflow: false}
 """
 
 TWO_TRIALS = TEXT.replace("depth: [1, 2], ", "").replace("embed_dim: 8", "embed_dim: 8, depth: 1")
+
+SEARCH = TWO_TRIALS.replace(
+    "name: tiny",
+    """\
+name: tiny
+tune:
+  axes: {lr: {log_uniform: [1.0e-5, 1.0e-1]}}
+  num_trials: 6
+  sampler: tpe
+  batch_size: 2
+  prune: true""",
+).replace(", lr: 2.0e-3", "")
 
 
 class Writes:
@@ -121,12 +134,15 @@ def run_to_end(
 
 
 def numbers_of(results: ResultsDir, text: str = TEXT) -> dict[str, Any]:
-    """All that must be equal after any sequence of crashes: weights, metrics, predictions, probes, tables, members."""
-    _, grid = spec_and_grid(text)
+    """All that must be equal after any sequence of crashes: weights, metrics, predictions, probes, tables, members, and
+    what was proposed and chosen.
+    """
+    sweep, spec = results.sweep("tiny"), spec_and_grid(text)[0]
     return {
-        "index": results.sweep("tiny").trials_file.read_bytes(),
-        "spec": results.sweep("tiny").spec_file.read_bytes(),
-        **{trial.trial_id: _trial_numbers(results, trial.trial_id) for trial in grid.trials},
+        "index": sweep.trials_file.read_bytes(),
+        "spec": sweep.spec_file.read_bytes(),
+        "tuned": None if spec.tune is None else sweep.tuned_file.read_bytes(),
+        **{member.trial_id: _trial_numbers(results, member.trial_id) for member in sweep.read_index().all_members},
     }
 
 
@@ -135,8 +151,10 @@ def _trial_numbers(results: ResultsDir, trial_id: str) -> Any:
     record = folder.read_record()
     assert record is not None, f"{trial_id} has no record"
     rows = [row.numbers() for row in folder.read_metrics()]
-    weights = (folder.checkpoints / "final" / "model.safetensors").read_bytes()
     names = sorted(path.name for path in files(folder.path))
+    if record.state is State.PRUNED:
+        return record.numbers(), rows, names
+    weights = (folder.checkpoints / "final" / "model.safetensors").read_bytes()
     return record.numbers(), rows, weights, folder.predictions_file.read_bytes(), names
 
 

@@ -12,11 +12,14 @@ import pytest
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.training.loop import train
-from tests.faults.crashing import CRASHED, TEXT, TWO_TRIALS, in_child, leftovers, numbers_of, run_to_end
+from orchestrator.tuning.cell_search import survey_searches
+from tests.faults.crashing import CRASHED, SEARCH, TEXT, TWO_TRIALS, in_child, leftovers, numbers_of, run_to_end
 from tests.s3_server import new_root, s3_server
 from tests.tuning.sweeps import spec_and_grid
 
 NUM_AT_ONCE = 2
+EVERY_OF_SEARCH = 11
+"""Of the 500 writes of a search, each this many-th tears; a trial makes some 30, so every kind of file is met."""
 
 Walk = Generator[Callable[[], int], int, None]
 """Yields the wait for a child, is sent its exit code."""
@@ -24,7 +27,9 @@ Walk = Generator[Callable[[], int], int, None]
 
 def reference(results: ResultsDir, scratch: Path, text: str) -> tuple[dict[str, Any], int]:
     """The numbers of a run that nothing happened to, and its number of writes."""
-    for trial in spec_and_grid(text)[1].trials:
+    spec, grid = spec_and_grid(text)
+    survey_searches(grid, spec.tune, ResultsDir(scratch / "none"), lambda standing: False)
+    for trial in grid.trials or [search.base for search in grid.searches.values()]:
         list(train(trial))  # all that children import is imported here, once
     count = scratch / "count"
     assert in_child(lambda: run_to_end(results, text, count_in=count), scratch / "reference")() == 0, errors(scratch)
@@ -52,7 +57,7 @@ def crash_and_resume(results: ResultsDir, expected: dict[str, Any], scratch: Pat
 
 
 def is_finished(folder: Any) -> bool:
-    return folder.state() is State.COMPLETE
+    return folder.state() in (State.COMPLETE, State.PRUNED)
 
 
 def run_all(steps: deque[Walk]) -> None:
@@ -78,6 +83,21 @@ def test_after_a_crash_at_any_write_the_next_run_ends_as_one_never_touched(tmp_p
         deque(
             crash_and_resume(ResultsDir(tmp_path / f"crash-{n}"), expected, tmp_path, TEXT, n)
             for n in range(1, num_writes + 1)
+        )
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_search_proposes_prunes_and_chooses_the_same_after_a_crash(tmp_path: Path) -> None:
+    expected, num_writes = reference(ResultsDir(tmp_path / "whole"), tmp_path, SEARCH)
+    states = {folder.state() for folder in ResultsDir(tmp_path / "whole").trials()}
+    assert states == {State.COMPLETE, State.PRUNED}
+    assert num_writes > 30 * EVERY_OF_SEARCH
+    run_all(
+        deque(
+            crash_and_resume(ResultsDir(tmp_path / f"crash-{n}"), expected, tmp_path, SEARCH, n)
+            for n in range(1, num_writes + 1, EVERY_OF_SEARCH)
         )
     )
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from orchestrator import durable
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.runner import RunOptions
@@ -15,6 +17,7 @@ data: {name: digits}
 train: {epochs: 1, batch_size: 512, lr: 2.0e-3}
 tracking: {mlflow: false}
 """
+SEARCHED = TEXT.replace(", lr: 2.0e-3", "") + "tune: {axes: {lr: {log_uniform: [1.0e-3, 1.0e-2]}}, num_trials: 1}\n"
 
 
 def litter(results: ResultsDir, trial_id: str) -> None:
@@ -45,16 +48,17 @@ def test_only_what_belongs_to_a_finished_trial_stays(results: ResultsDir) -> Non
     assert {path.name for path in results.trial(trial.trial_id).checkpoints.iterdir()} == {"final"}
 
 
-def test_the_run_after_a_crash_tidies_and_any_other_does_not_look(results: ResultsDir) -> None:
-    spec, grid = spec_and_grid(TEXT)
+@pytest.mark.parametrize("text", [TEXT, SEARCHED])
+def test_the_run_after_a_crash_tidies_and_any_other_does_not_look(results: ResultsDir, text: str) -> None:
+    spec, grid = spec_and_grid(text)
     options = RunOptions(executor="serial")
     run_sweep(spec, grid, results, options)
-    (trial,) = grid.trials
-    whole = files_of(results, trial.trial_id)
-    litter(results, trial.trial_id)
+    trial_id = results.sweep("tiny").read_index().all_members[0].trial_id  # of the search where there is one
+    whole = files_of(results, trial_id)
+    litter(results, trial_id)
     run_sweep(spec, grid, results, options)
-    assert files_of(results, trial.trial_id) > whole, "the run before had come to its end"
+    assert files_of(results, trial_id) > whole, "the run before had come to its end"
     path = results.sweep("tiny").runs / "2.json"
     durable.write_sealed_json(path, {**durable.read_sealed_json(path), "ended_at": None, "machine": "", "lease_s": 0.1})
     run_sweep(spec, grid, results, options)
-    assert files_of(results, trial.trial_id) == whole
+    assert files_of(results, trial_id) == whole
