@@ -12,11 +12,9 @@ import pytest
 from orchestrator import local_files
 from orchestrator.cli import run_command
 from orchestrator.results import ResultsDir
-from tests.faults.crashing import TEXT, in_child, leftovers, numbers_of, run_to_end
+from tests.faults.crashing import TWO_TRIALS as TEXT
+from tests.faults.crashing import in_child, leftovers, numbers_of, run_to_end
 from tests.faults.test_crash_points import Walk, errors, reference, run_all
-
-EVERY = 5
-"""Of the writes of a sweep, each this many-th finds the disk full; a sweep of four trials meets every kind of file."""
 
 
 class Disk:
@@ -54,17 +52,18 @@ def fill_and_free(folder: Path, expected: dict, refuse_from: int) -> Walk:
     assert "No space left on device; free some space there, then run the same command again" in told
     assert "Traceback" not in said
     results = ResultsDir(folder / "results")
-    code = yield in_child(lambda: run_to_end(results), folder / "again")
+    code = yield in_child(lambda: run_to_end(results, TEXT), folder / "again")
     assert code == 0, f"full at write {refuse_from}: {errors(folder)}"
-    assert numbers_of(results) == expected
+    assert numbers_of(results, TEXT) == expected
     assert leftovers(results) == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_disk_that_is_full_at_any_write_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_disk_that_is_full_at_any_write_ends_the_run_and_loses_nothing(tmp_path: Path, every: int) -> None:
     expected, num_writes = reference(ResultsDir(tmp_path / "whole"), tmp_path, TEXT)
-    run_all(deque(fill_and_free(tmp_path / f"full-{n}", expected, n) for n in range(1, num_writes - 2, EVERY)))
+    assert num_writes > 60
+    run_all(deque(fill_and_free(tmp_path / f"full-{n}", expected, n) for n in range(1, num_writes - 2, every)))
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
