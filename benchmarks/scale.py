@@ -168,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--finished", type=int, default=100_000, help="finished in a larger root (default 100,000)")
     parser.add_argument("--no-training", action="store_true", help="measure commands alone")
     parser.add_argument("--mirror", action="store_true", help="train a second time, mirrored to MLflow")
-    parser.add_argument("--folder", type=Path, help="where the roots are made and left (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="where roots are made and left, or taken from (default: temporary)")
     parser.add_argument("--output", type=Path, default=RESULT, help="the page that keeps the table")
     options = parser.parse_args(list(arguments))
     with tempfile.TemporaryDirectory(prefix="orch-scale-") as temporary:

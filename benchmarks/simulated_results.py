@@ -65,18 +65,23 @@ tracking: {{mlflow: {str(tracking).lower()}}}
 
 
 def write_results(root: Path, num_trials: int, *, num_processes: int | None = None) -> tuple[Path, int]:
-    """Write a sweep of about `num_trials` finished trials under `root`; the path of its spec, and their number."""
+    """Write a sweep of about `num_trials` finished trials under `root`; the path of its spec, and their number.
+
+    A root that was written before is taken as it is.
+    """
     text = spec_text(num_trials)
     spec = loads_spec(text)
     grid: Grid = expand_grid(spec)
     results = ResultsDir(root)
+    path = root / f"{SWEEP}.yaml"
+    if path.exists() and path.read_text() == text:  # it is written last
+        return path, len(grid.trials)
     starts = range(0, len(grid.cells), CELLS_AT_ONCE)
     chunks = [(root, start, grid.cells[start : start + CELLS_AT_ONCE]) for start in starts]
     with ProcessPoolExecutor(num_processes or os.cpu_count()) as pool:
         for _ in pool.map(_write_cells, *zip(*chunks, strict=True)):
             pass
     write_snapshot(results.sweep(SWEEP), spec, build_index(spec, grid))
-    path = root / f"{SWEEP}.yaml"
     path.write_text(text)
     return path, len(grid.trials)
 

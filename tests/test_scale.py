@@ -23,6 +23,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_root_that_is_there_is_not_written_again(root: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert write_results(root, NUM_TRIALS) == (root / f"{SWEEP}.yaml", NUM_TRIALS)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
 def opened_by(root: Path, *words: str) -> Counter[str]:
     """How often the command opened files of each name in trial folders."""
     with opened_files() as opened:
