@@ -5,7 +5,7 @@ A plot reads nothing else, and the same frame is saved beside it. A number that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from orchestrator.record import State
 from orchestrator.views.curve_choice import MAX_DRAWN_CURVES, choose_curves, curves_of_a_figure, say_choice
 from orchestrator.views.curves import Shared, field_name
 from orchestrator.views.published import DEEPVIT_CURVE
-from orchestrator.views.table import averaged_trials
+from orchestrator.views.table import averaged_rows
 
 THIS_SWEEP = "this sweep"
 PUBLISHED = "published, ImageNet-1k"
@@ -23,6 +23,8 @@ MAX_LEARNING_CURVES = 12
 """Of more curves only some are drawn."""
 FEW_LEARNING_CURVES = 6
 """At most so many learning curves are drawn where there are more curves than `MAX_DRAWN_CURVES`."""
+Trial = Mapping[Hashable, Any]
+"""A row of `read_table`."""
 READ_FOR_SEEDS = ("curve", "cell_id", "trial_id", "seed", "state", "protocol", "test_acc")
 MAX_SEED_LINES = 240
 """With more trials a cell that has a mean is drawn as its mean alone, which keeps the file small."""
@@ -70,12 +72,10 @@ def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataF
     table = table[list(dict.fromkeys([*READ_FOR_SEEDS, curves.x]))]
     cells, table = (frame[frame["curve"].isin(list(curves.label))] for frame in (cells, table))
     rows = [_mean_row(cell, curves) for _, cell in cells.iterrows() if cell["n"] > 0]
-    for _, trials in table.groupby("cell_id", sort=False):
-        averaged = averaged_trials(trials).sort_values("seed")
-        if len(averaged) > 1:
-            rows += [_trial_row(trial, curves, "seed") for _, trial in averaged.iterrows()]
-        for _, trial in trials[trials["state"] == State.DIVERGED].sort_values("seed").iterrows():
-            rows.append(_trial_row(trial, curves, "diverged"))
+    for seeds, diverged in _trials_by_cell(table):
+        if len(seeds) > 1:
+            rows += [_trial_row(trial, curves, "seed") for trial in seeds]
+        rows += [_trial_row(trial, curves, "diverged") for trial in diverged]
     if curves.x == "depth":
         rows += [_published_row(point) for point in DEEPVIT_CURVE]
     names = ["source", "kind", "curve", curves.x, "trial_id", "seed", "n", "acc_percent", "low_percent", "high_percent"]
@@ -158,7 +158,17 @@ def _mean_row(cell: pd.Series, curves: Curves) -> dict[str, Any]:
     }
 
 
-def _trial_row(trial: pd.Series, curves: Curves, kind: str) -> dict[str, Any]:
+def _trials_by_cell(table: pd.DataFrame) -> list[tuple[list[Trial], list[Trial]]]:
+    """Of each cell the trials that its mean holds, and those that diverged, both by seed."""
+    found: dict[str, tuple[list[Trial], list[Trial]]] = {cell: ([], []) for cell in dict.fromkeys(table["cell_id"])}
+    is_averaged, is_diverged = averaged_rows(table), table["state"] == State.DIVERGED
+    for kind, rows in enumerate((is_averaged, is_diverged.fillna(False))):
+        for trial in table[rows].sort_values("seed", kind="stable").to_dict("records"):
+            found[trial["cell_id"]][kind].append(trial)
+    return list(found.values())
+
+
+def _trial_row(trial: Trial, curves: Curves, kind: str) -> dict[str, Any]:
     return {
         "source": THIS_SWEEP,
         "kind": kind,
