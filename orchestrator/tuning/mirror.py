@@ -2,12 +2,13 @@
 
 Nothing here can hold up or end a run: the caller only leaves a note that a trial's folder has grown, and the thread
 reads the rest from the files. A fault is told once; the thread tries again now and then, and a last time at the end.
-The thread shares Python's lock with a training in the same process. So MLflow is imported before the first trial, and
-what a write took decides how long the thread rests after it.
+The thread shares Python's lock with a training in the same process. So MLflow is imported and its store in the results
+folder made before the first trial, and what a write took decides how long the thread rests after it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -29,7 +30,7 @@ from orchestrator.wording import orch_command
 SECONDS_BETWEEN_WRITES = 1.0
 SECONDS_BETWEEN_TRIES = 60.0
 SECONDS_BETWEEN_LOOKS = 0.1
-SECONDS_TO_IMPORT = 60.0
+SECONDS_TO_BE_READY = 60.0
 SHARE_OF_TIME = 0.01
 """Of one core, that writing takes while trials run."""
 MAX_SECONDS_OF_REST = 60.0
@@ -55,7 +56,7 @@ class Mirror:
         """`warn` takes one sentence for a person and is called at most once, perhaps from another thread."""
         self._results, self._name_curves, self._warn, self._uri = results, name_curves, warn, tracking_uri
         self._pause_s, self._retry_s, self._share = pause_s, retry_s, share
-        self._is_imported = threading.Event()
+        self._is_ready = threading.Event()
         self._notes: deque[tuple[str, bool]] = deque()
         self._running: set[str] = set()
         self._news, self._closing, self._failed = threading.Event(), threading.Event(), threading.Event()
@@ -89,9 +90,9 @@ class Mirror:
         """Nothing to mirror."""
 
     def event(self, event: Event) -> None:
-        """Leave a note; returns at once, the first time as soon as MLflow is imported."""
+        """Leave a note; returns at once, the first time as soon as MLflow is imported and its store is made."""
         if self._thread is not None:
-            self._is_imported.wait(SECONDS_TO_IMPORT)
+            self._is_ready.wait(SECONDS_TO_BE_READY)
         self._notes.append((event.trial_id, not isinstance(event, TrialEnded)))
         self._news.set()
 
@@ -122,9 +123,10 @@ class Mirror:
 
     def _work(self) -> None:
         try:
-            import orchestrator.tuning.tracking  # noqa: F401  `open_sweep` does so too
+            with suppress(OrchestratorError):  # it is told where the store is opened
+                self._make_store()
         finally:
-            self._is_imported.set()
+            self._is_ready.set()
         while True:
             assert self._index is not None
             try:
@@ -138,6 +140,15 @@ class Mirror:
             if self._closing.is_set():
                 return
             self._closing.wait(self._retry_s)
+
+    def _make_store(self) -> None:
+        """Import MLflow, and make the store in the results folder where it is missing and is the one in use."""
+        from orchestrator.tuning.tracking import explained, local_uri
+
+        if not (self._uri or os.environ.get("MLFLOW_TRACKING_URI")):
+            place, lock = self._results.mlflow_db, self._results.mlflow_lock_file
+            with explained(str(place), self._again), durable.hold(lock, "the MLflow store", wait=True):
+                local_uri(place)
 
     def _write_until_closed(self, writer: SweepWriter) -> None:
         while True:

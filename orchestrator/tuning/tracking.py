@@ -201,7 +201,7 @@ def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None)
     with explained(place, again), durable.hold(results.mirror_lock_file(sweep), f"the MLflow mirror of {sweep!r}"):
         with durable.hold(results.mlflow_lock_file, "the MLflow store", wait=True):
             owner = _owner(results)
-            client = MlflowClient(tracking_uri=uri or _local_uri(results.mlflow_db))
+            client = MlflowClient(tracking_uri=uri or local_uri(results.mlflow_db))
         location = f"mlflow-artifacts:/{sweep}" if is_local else None
         if uri is not None and not uri.startswith("http"):
             location = (results.mlflow_artifacts / sweep).resolve().as_uri()
@@ -277,7 +277,7 @@ def _owner(results: ResultsDir) -> str:
 _times_made: Counter[Path] = Counter()
 
 
-def _local_uri(path: Path) -> str:
+def local_uri(path: Path) -> str:
     """The URI of the SQLite file `path`, which is made if it is missing; the caller holds the lock.
 
     A store is migrated step by step and would stay unusable if that were cut short, so it gets its name when complete.

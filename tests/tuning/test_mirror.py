@@ -238,3 +238,21 @@ def test_a_report_is_mirrored_where_that_is_possible(results: ResultsDir, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     assert not mirror_report(results, "s", name_curves, warned)
     assert len(warned) == 1
+
+
+def test_the_store_in_the_results_folder_is_made_before_a_trial_begins(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    mirror, _ = start(results, index, [trial])
+    mirror.event(TrialStarted(trial.trial_id))
+    assert results.mlflow_db.exists()
+    mirror.close()
+
+
+def test_beside_a_server_no_store_is_made(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    mirror, _ = start(results, index, [trial], tracking_uri="http://127.0.0.1:1")
+    mirror.event(TrialStarted(trial.trial_id))
+    assert not results.mlflow_db.exists()
+    mirror.close(0.1)
