@@ -40,7 +40,7 @@ def curves_of_a_figure(parts: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 def say_choice(num_shown: int, num_curves: int) -> str:
     """For a caption."""
-    return f"Only {num_shown} of {num_curves} curves are drawn, those of the first groups; cells.csv has all."
+    return f"Only {num_shown} of {num_curves} curves are drawn, the first that are compared with each other."
 
 
 def _groups(parts: Mapping[str, Mapping[str, str]]) -> list[list[str]]:

@@ -61,7 +61,7 @@ def choose_drawn(curves: Curves) -> tuple[Curves, list[str]]:
         return curves, []
     label = {curve: text for curve, text in curves.label.items() if text in shown}
     parts = {text: told for text, told in curves.parts.items() if text in shown}
-    return Curves(curves.x, label, Shared(parts)), [say_choice(len(shown), len(curves.parts))]
+    return Curves(curves.x, label, Shared(parts)), [f"{say_choice(len(shown), len(curves.parts))} cells.csv has all."]
 
 
 def accuracy_vs_depth_data(cells: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +127,8 @@ def learning_curve_data(epochs: pd.DataFrame) -> pd.DataFrame:
     names = ["kind", *keys, "trial_id", "seed", "state", "n", *metrics]
     data = pd.concat([means, drawn], ignore_index=True).reindex(columns=names)
     data["n"] = data["n"].astype("Int64")
-    left_out = [say_choice(len(shown), len(curves.parts))] if len(shown) < len(curves.parts) else []
+    told = f"{say_choice(len(shown), len(curves.parts))} epochs.csv has all."
+    left_out = [told] if len(shown) < len(curves.parts) else []
     left_out += ["Single seeds are not drawn, because there are too many."] * has_too_many
     data.attrs = {**epochs.attrs, "x": curves.x, "parts": curves.parts, "left_out": left_out}
     return data

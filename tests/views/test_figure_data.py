@@ -120,7 +120,7 @@ def test_many_trials_are_drawn_as_means_alone_and_many_curves_in_part() -> None:
     rows = [{"curve": f"c{number}", "attention": f"c{number}"} for number in range(MAX_LEARNING_CURVES + 1)]
     data = learning_curve_data(epochs_of(make_table(rows)))
     assert data["curve"].nunique() == MAX_LEARNING_CURVES
-    assert data.attrs["left_out"] == [say_choice(12, 13)]
+    assert data.attrs["left_out"] == [f"{say_choice(12, 13)} epochs.csv has all."]
     many = learning_curve_data(epochs_of(make_table([{"seed": seed} for seed in range(MAX_SEED_LINES + 1)])))
     assert set(many["kind"]) == {"mean"}
     assert "too many" in many.attrs["left_out"][0]
@@ -135,7 +135,7 @@ def test_of_very_many_curves_the_first_are_drawn_and_the_caption_says_so() -> No
         (accuracy_vs_params_data(cells), params_caption),
     ):
         assert [name for name in dict.fromkeys(data["curve"]) if name in names] == names[:FEW_DRAWN_CURVES]
-        assert caption(data).endswith(say_choice(FEW_DRAWN_CURVES, MAX_DRAWN_CURVES + 1))
+        assert caption(data).endswith(f"{say_choice(FEW_DRAWN_CURVES, MAX_DRAWN_CURVES + 1)} cells.csv has all.")
     assert learning_curve_data(epochs_of(table))["curve"].nunique() == FEW_LEARNING_CURVES
 
 
