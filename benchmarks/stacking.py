@@ -131,7 +131,7 @@ def random_data(config: DataConfig, img_size: int) -> Dataset:
     generator = np.random.default_rng(0)
 
     def split(num: int) -> Split:
-        pixels = torch.from_numpy(generator.integers(0, 256, (num, 3, img_size, img_size), dtype=np.uint8))
+        pixels = generator.integers(0, 256, (num, 3, img_size, img_size), dtype=np.uint8)
         return Split(PixelImages(pixels), generator.integers(0, 100, num))
 
     return Dataset(split(NUM_IMAGES), None, split(16), (0.5,) * 3, (0.25,) * 3, "0" * 16)

@@ -66,7 +66,7 @@ class Case:
         shape = (self.num_images, 3, self.img_size, self.img_size)
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         labels = torch.randint(10, (self.num_images,), generator=generator).numpy()
-        split = Split(PixelImages(pixels), labels)
+        split = Split(PixelImages(pixels.numpy()), labels)
         return Dataset(split, None, split, (0.5,) * 3, (0.25,) * 3, "noise")
 
 

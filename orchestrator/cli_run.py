@@ -174,6 +174,9 @@ class JsonLines:
     def phase(self, text: str) -> None:
         self._say("phase", text=text)
 
+    def waiting(self) -> None:
+        pass
+
     def event(self, event: Event) -> None:
         if isinstance(event, TrialStarted):
             self._say("trial_started", trial_id=event.trial_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import signal
@@ -57,11 +58,16 @@ def leave(code: int) -> NoReturn:
 
     An interrupt inside code that was made from a string, as dataclasses are, counts for Python as never caught: it
     would end by SIGINT whatever the code. Before a run has begun nothing waits for Python's own end.
+
+    Python's end looks several times for circles among all objects, a second where large libraries were imported; the
+    system takes their memory anyway. Triton's bindings complain of what was not looked at, so with them it is.
     """
     if _Heard.is_told and not _Heard.has_begun:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    if "triton" not in sys.modules:
+        gc.freeze()
     sys.exit(code)
 
 

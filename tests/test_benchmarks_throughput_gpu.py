@@ -25,7 +25,7 @@ def test_a_training_goes_on_over_epochs_with_the_noise_it_is_given() -> None:
     before, case = loop.load_data, SMALL[0]
     data = case.dataset()
     training = Training(case.trial("self", 1), data, WAYS["plain"])
-    assert pixels_of(training.trainer.data.train) is pixels_of(data.train)
+    assert pixels_of(training.trainer.data.train).data_ptr() == pixels_of(data.train).data_ptr()
     weights = [parameter.clone() for parameter in training.trainer.model.parameters()]
     assert training.seconds(2 * training.trainer.num_steps + 1) > 0
     assert any(not old.equal(new) for old, new in zip(weights, training.trainer.model.parameters(), strict=True))

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from orchestrator import durable
 from orchestrator.errors import DataError, ResultsError
@@ -51,7 +50,7 @@ def decoded(num_images: int, key: str, read: Callable[[], Images]) -> PixelImage
         pixels = decode_if_small(read())
         if pixels is not None:
             content = {"shape": list(pixels.pixels_NCHW.shape)}
-            files = {"pixels": pixels.pixels_NCHW.numpy().tobytes(), "content.json": json.dumps(content).encode()}
+            files = {"pixels": pixels.pixels_NCHW.tobytes(), "content.json": json.dumps(content).encode()}
             durable.commit_folder(folder, files)
         return pixels
 
@@ -75,4 +74,4 @@ def _read_pixels(folder: Path) -> PixelImages:
     except ResultsError as error:
         raise DataError(f"{error}; delete {folder}, it will be made again") from error
     shape = json.loads(files["content.json"])["shape"]
-    return PixelImages(torch.from_numpy(np.frombuffer(files["pixels"], dtype=np.uint8).reshape(shape).copy()))
+    return PixelImages(np.frombuffer(files["pixels"], np.uint8).reshape(shape).copy())  # torch asks for a writable one

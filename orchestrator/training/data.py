@@ -17,7 +17,6 @@ from orchestrator.errors import DataError
 from orchestrator.training.images import SMALL_SIDE, PixelImages, Split, channels_first
 from orchestrator.training.sources import LOADERS, Source, fetch_cifar
 from orchestrator.training.split import stratified_share
-from orchestrator.training.transforms import fit_whole
 
 __all__ = ["LOADERS", "Dataset", "Split", "load_data", "prepare_data"]
 
@@ -129,5 +128,7 @@ def _resized(split: Split, img_size: int) -> Split:
     images = split.images
     if not isinstance(images, PixelImages) or img_size > SMALL_SIDE or images.size == (img_size, img_size):
         return split
+    from orchestrator.training.transforms import fit_whole
+
     pixels = np.stack([np.asarray(fit_whole(images[row], img_size)) for row in range(len(images))])
     return Split(PixelImages(channels_first(pixels)), split.labels)

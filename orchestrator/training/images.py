@@ -1,5 +1,6 @@
-"""Where the images of a split are kept: rows in; PIL images, or one uint8 tensor of all pixels, out.
+"""Where the images of a split are kept: rows in; PIL images, or one uint8 array of all pixels, out.
 
+Torch is not imported here: a process that only looks whether a dataset is sound should not wait for it.
 Shape suffixes: N images, C channels, H height, W width.
 """
 
@@ -14,7 +15,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -69,18 +69,18 @@ class Split:
 class PixelImages:
     """Small images of one size, decoded, in memory."""
 
-    pixels_NCHW: torch.Tensor
-    """uint8; C is 1 or 3."""
+    pixels_NCHW: NDArray[np.uint8]
+    """C is 1 or 3."""
 
     def __len__(self) -> int:
-        return int(self.pixels_NCHW.shape[0])
+        return len(self.pixels_NCHW)
 
     def __getitem__(self, row: int) -> Image.Image:
-        pixels_HWC = np.ascontiguousarray(self.pixels_NCHW[row].permute(1, 2, 0).numpy())
+        pixels_HWC = np.ascontiguousarray(self.pixels_NCHW[row].transpose(1, 2, 0))
         return Image.fromarray(pixels_HWC[:, :, 0] if pixels_HWC.shape[2] == 1 else pixels_HWC)
 
     def take(self, rows: NDArray[np.int64]) -> PixelImages:
-        return PixelImages(self.pixels_NCHW[torch.from_numpy(rows)])
+        return PixelImages(self.pixels_NCHW[rows])
 
     def name_of(self, row: int) -> str:
         return f"image {row}"
@@ -88,7 +88,7 @@ class PixelImages:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return int(self.pixels_NCHW.shape[2]), int(self.pixels_NCHW.shape[3])
+        return self.pixels_NCHW.shape[2], self.pixels_NCHW.shape[3]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +208,6 @@ def decode_if_small(images: Images) -> PixelImages | None:
     return PixelImages(channels_first(pixels))
 
 
-def channels_first(pixels: NDArray[np.uint8]) -> torch.Tensor:
+def channels_first(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """[N, H, W] or [N, H, W, C] to [N, C, H, W], contiguous."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels))
-    return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
+    return np.ascontiguousarray(pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,14 @@ log = logging.getLogger(__name__)
 
 SHARE_OF_FREE_MEMORY = 0.25
 """Of a GPU's free memory that the pixels of a dataset may take; the rest is for the training."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceImages(PixelImages):
+    """Images in memory whose pixels are on a device too."""
+
+    moved_NCHW: Tensor
+    """uint8."""
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -67,10 +75,18 @@ def splits_on(splits: Mapping[str, Split], device: torch.device, free_bytes: int
             size // 2**20, 100 * SHARE_OF_FREE_MEMORY, free // 2**20, device,
         )  # fmt: skip
         return dict(splits)
-    return {name: replace(splits[name], images=PixelImages(tensor.to(device))) for name, tensor in pixels.items()}
+    return {name: on_device(split, pixels[name].to(device)) for name, split in splits.items()}
+
+
+def on_device(split: Split, moved_NCHW: Tensor) -> Split:
+    """A split in memory whose pixels were moved."""
+    assert isinstance(split.images, PixelImages)
+    return replace(split, images=DeviceImages(split.images.pixels_NCHW, moved_NCHW))
 
 
 def pixels_of(split: Split) -> Tensor:
-    """All pixels of a split in memory, uint8 [N,C,H,W]."""
+    """All pixels of a split in memory, uint8 [N,C,H,W], where they are trained with; never copied."""
+    if isinstance(split.images, DeviceImages):
+        return split.images.moved_NCHW
     assert isinstance(split.images, PixelImages)
-    return split.images.pixels_NCHW
+    return torch.from_numpy(split.images.pixels_NCHW)

@@ -58,6 +58,9 @@ class LiveTable:
         if self.board is not None:
             self.board.text = text
 
+    def waiting(self) -> None:
+        pass
+
     def event(self, event: Event) -> None:
         assert self.board is not None
         self.board.take(event)
@@ -98,6 +101,9 @@ class PlainLines:
 
     def phase(self, text: str) -> None:
         self._say(text)
+
+    def waiting(self) -> None:
+        pass
 
     def event(self, event: Event) -> None:
         assert self.board is not None

@@ -2,8 +2,8 @@
 
 Nothing here can hold up or end a run: the caller only leaves a note that a trial's folder has grown, and the thread
 reads the rest from the files. A fault is told once; the thread tries again now and then, and a last time at the end.
-The thread shares Python's lock with a training in the same process. So MLflow is imported and its store in the results
-folder made before the first trial, and what a write took decides how long the thread rests after it.
+The thread shares Python's lock with what else this process does. So MLflow is imported and its store in the results
+folder made while Ray starts, before the first trial, and what a write took decides how long the thread rests after it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Mirror:
         """`warn` takes one sentence for a person and is called at most once, perhaps from another thread."""
         self._results, self._name_curves, self._warn, self._uri = results, name_curves, warn, tracking_uri
         self._pause_s, self._retry_s, self._share = pause_s, retry_s, share
-        self._is_ready = threading.Event()
+        self._may_begin, self._is_ready = threading.Event(), threading.Event()
         self._notes: deque[tuple[str, bool]] = deque()
         self._running: set[str] = set()
         self._news, self._closing, self._failed = threading.Event(), threading.Event(), threading.Event()
@@ -75,6 +75,8 @@ class Mirror:
             self._is_current, self._is_training, self._sweep = False, bool(to_run), index.name
             self._index = index
             self._mark_behind(mark)
+            if not to_run:
+                self._may_begin.set()
             self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
             self._thread.start()
 
@@ -89,9 +91,14 @@ class Mirror:
     def phase(self, text: str) -> None:
         """Nothing to mirror."""
 
+    def waiting(self) -> None:
+        """Import MLflow now."""
+        self._may_begin.set()
+
     def event(self, event: Event) -> None:
         """Leave a note; returns at once, the first time as soon as MLflow is imported and its store is made."""
         if self._thread is not None:
+            self._may_begin.set()
             self._is_ready.wait(SECONDS_TO_BE_READY)
         self._notes.append((event.trial_id, not isinstance(event, TrialEnded)))
         self._news.set()
@@ -102,6 +109,7 @@ class Mirror:
         A server that was seen to fail is waited for no longer than `SECONDS_TO_CLOSE_ON_A_FAULT`; Ctrl-C ends the wait.
         """
         self._closing.set()
+        self._may_begin.set()
         self._news.set()
         if self._thread is not None:
             with suppress(KeyboardInterrupt):  # what is missing is told below
@@ -122,6 +130,7 @@ class Mirror:
             self._tell(f"{error}; `{self._again}` brings MLflow up to date")
 
     def _work(self) -> None:
+        self._may_begin.wait()
         try:
             with suppress(OrchestratorError):  # it is told where the store is opened
                 self._make_store()

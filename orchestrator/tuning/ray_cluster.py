@@ -132,10 +132,11 @@ def start_here() -> Guard:
 
 @contextmanager
 def patiently() -> Iterator[None]:
-    """Let Ray take its time: by itself it gives up its first node after half a minute.
+    """Let Ray take its time, and start less: by itself it gives up its first node after half a minute.
 
     Its raylet gives its agents even less to tell which ports they chose. So they are told three of them, and of the
-    fourth, which serves the dashboard, the raylet is told what an agent says that does not serve it.
+    fourth, which serves the dashboard, the raylet is told what an agent says that does not serve it. Two processes are
+    left out: one would forward logs that nobody reads, the other scale a cluster of one machine.
     """
     services: Any = ray._private.services
     parameter: Any = ray._private.parameter
@@ -156,6 +157,7 @@ def patiently() -> Iterator[None]:
         made = parameters(**options)
         for name, port in zip(AGENT_PORTS, free_ports(), strict=True):
             setattr(made, name, getattr(made, name) or port)
+        made.include_log_monitor, made.no_monitor = False, True
         return made
 
     def start_told(self: Any) -> None:

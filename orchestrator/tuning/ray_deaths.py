@@ -1,33 +1,15 @@
-"""What Ray knows of a worker that died, and Tune kept from ending with it.
-
-Ray 2.60 tells of an actor that its memory monitor ended by an error that Tune does not know, upon which the whole
-experiment ends. It is handed to Tune as what it is, the death of an actor.
-"""
+"""What Ray and Tune know of a worker that died."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tuning.ray_environment import RayActorManager, ray, tune_controller
+from orchestrator.tuning.ray_environment import ray
 from orchestrator.tuning.worker_deaths import Death
 
 ONE_FAILURE = "Failure # "
 """Begins each error in the file that Tune keeps of a trial."""
-
-
-class ActorManager(RayActorManager):
-    """Tune's own, which also knows the memory monitor."""
-
-    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, ray.exceptions.OutOfMemoryError):
-            exception = ray.exceptions.RayActorError(error_msg=str(exception))
-        super()._actor_task_failed(tracked_actor_task, exception)
-
-
-def install_actor_manager() -> None:
-    """Let Tune's next experiments survive the memory monitor."""
-    tune_controller.RayActorManager = ActorManager  # type: ignore[attr-defined]
 
 
 def death_in(trial: Any) -> Death:

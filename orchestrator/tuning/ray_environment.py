@@ -37,10 +37,12 @@ from ray._raylet import (  # type: ignore[attr-defined]  # noqa: E402
 )
 from ray.air.execution._internal import RayActorManager  # noqa: E402
 from ray.tune.execution import tune_controller  # noqa: E402
+from ray.tune.execution.class_cache import _ActorClassCache as ActorClassCache  # noqa: E402
 
 __all__ = [
     "DASHBOARD_AGENT_LISTEN_PORT_NAME",
     "ENVIRONMENT",
+    "ActorClassCache",
     "AuthenticationTokenLoader",
     "Config",
     "GcsClient",

@@ -21,8 +21,9 @@ from orchestrator.record import State
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import Event, Notice, RunSettings, TrialEnded, TrialStarted, dataset_key
 from orchestrator.tuning.packing import make_packs
+from orchestrator.tuning.ray_actors import install_actors
 from orchestrator.tuning.ray_cluster import connected
-from orchestrator.tuning.ray_deaths import death_in, install_actor_manager, is_dead_actor
+from orchestrator.tuning.ray_deaths import death_in, is_dead_actor
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_fit import check_fits, num_places
 from orchestrator.tuning.ray_nodes import Nodes, node_of_actor, watching
@@ -211,7 +212,7 @@ def _run_tune(
 
 
 def _build_tuner(packs: Sequence[Sequence[Trial]], settings: RunSettings, scratch: str, relay: _Relay) -> tune.Tuner:
-    install_actor_manager()
+    install_actors(is_here=settings.address is None)
     trainable = tune.with_parameters(TuneTrial, settings=settings)
     return tune.Tuner(
         tune.with_resources(trainable, placement_of_config),

@@ -64,6 +64,9 @@ class Listener(Protocol):
 
     def phase(self, text: str) -> None: ...
 
+    def waiting(self) -> None:
+        """For seconds this process only waits until the first trials run elsewhere, or it is about to train them."""
+
     def event(self, event: Event) -> None: ...
 
     def close(self) -> object: ...
@@ -146,11 +149,10 @@ class Runner:
             if trial.trial_id in finished or (trial.trial_id in changed and self.options.retrain_changed):
                 _forget(self.results, trial)
         self.trained.update(trial.trial_id for trial in to_run)
-        self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
-        self.stack.enter_context(find_session(self.options.executor)(settings))
+        execute = self._start(settings)
         self.stop.listen()
         not_ready = ""
-        for event in find_executor(self.options.executor)(to_run, settings):
+        for event in execute(to_run, settings):
             if isinstance(event, Notice):
                 self.phase(event.text)
                 self.note(event.text)
@@ -165,6 +167,15 @@ class Runner:
                 listener.event(event)
         if not_ready:
             raise NotReadyError(not_ready)
+
+    def _start(self, settings: RunSettings) -> Executor:
+        """The executor, its processes started."""
+        self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
+        execute, session = find_executor(self.options.executor), find_session(self.options.executor)
+        for listener in self.listeners:
+            listener.waiting()
+        self.stack.enter_context(session(settings))
+        return execute
 
     def _check_machine(self, to_run: Sequence[Trial], settings: RunSettings) -> None:
         """Refuse what this machine cannot hold; say what its devices will probably not."""

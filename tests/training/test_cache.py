@@ -36,7 +36,7 @@ def test_many_images_are_decoded_once_for_each_key() -> None:
     second = cache.decoded(4, "key", never_read)
     assert first is not None
     assert second is not None
-    assert first.pixels_NCHW.equal(second.pixels_NCHW)
+    assert (first.pixels_NCHW == second.pixels_NCHW).all()
     with pytest.raises(AssertionError, match="read again"):
         cache.decoded(4, "other key", never_read)
 

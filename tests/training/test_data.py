@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,20 @@ def test_digits_fall_into_three_parts_of_fixed_size() -> None:
     for split in (digits.train, digits.val, digits.test):
         shares = np.bincount(split.labels, minlength=10) / len(split)
         assert shares == pytest.approx(np.full(10, 0.1), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["digits", "pictures in a folder"])
+def test_looking_whether_a_dataset_is_sound_waits_for_no_import_of_torch(kind: str, tmp_path: Path) -> None:
+    write_tree(tmp_path, {"train/cat": 6, "train/dog": 6, "val/cat": 2, "val/dog": 2})
+    config = DIGITS if kind == "digits" else folder_config(tmp_path)
+    code = f"""if True:
+        import sys
+        from orchestrator.configs import DataConfig
+        from orchestrator.training.data import prepare_data
+        assert prepare_data({config!r}) == {prepare_data(config)!r}
+        assert not {{"torch", "torchvision", "timm"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_change_of_the_validation_share_leaves_the_test_split_alone() -> None:

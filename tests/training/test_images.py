@@ -115,7 +115,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_small_images_of_one_size_are_decoded_into_memory() -> None:
     decoded = decode_if_small(EncodedImages(BLOBS, NAMES, "RGB"))
     assert decoded is not None
-    assert (decoded.pixels_NCHW.permute(0, 2, 3, 1).numpy() == PIXELS).all()
+    assert (decoded.pixels_NCHW.transpose(0, 2, 3, 1) == PIXELS).all()
 
 
 def test_large_or_mixed_or_too_many_images_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,13 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
 from orchestrator.training import sources
 from orchestrator.training.images import PixelImages
-from orchestrator.training.sources import LOADERS, cifar_root, fetch_cifar
+from orchestrator.training.sources import IMAGENET_STATISTICS, LOADERS, cifar_root, fetch_cifar
 from tests.training.pictures import DIGITS, write_cifar10
 
 
@@ -34,9 +35,13 @@ def test_digits_are_the_bundled_ones_scaled_to_bytes() -> None:
 def test_the_statistics_of_digits_are_those_of_their_pixels() -> None:
     source = LOADERS["digits"](DIGITS)
     assert isinstance(source.train.images, PixelImages)
-    pixels = source.train.images.pixels_NCHW.numpy() / 255
+    pixels = source.train.images.pixels_NCHW / 255
     assert source.statistics[0][0] == pytest.approx(pixels.mean(), abs=5e-5)
     assert source.statistics[1][0] == pytest.approx(pixels.std(), abs=5e-5)
+
+
+def test_the_statistics_of_photographs_are_timms() -> None:
+    assert IMAGENET_STATISTICS == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
 
 
 def test_cifar_is_read_as_torchvision_lays_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +51,7 @@ def test_cifar_is_read_as_torchvision_lays_it_out(tmp_path: Path, monkeypatch: p
     assert source.test is not None
     assert source.train.images.pixels_NCHW.shape == (100, 3, 32, 32)
     first = np.random.default_rng(1).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)[0]
-    assert (source.train.images.pixels_NCHW[0].numpy() == first).all()
+    assert (source.train.images.pixels_NCHW[0] == first).all()
     assert source.test.labels.tolist() == [row % 10 for row in range(20)]
 
 

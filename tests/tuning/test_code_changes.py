@@ -28,6 +28,8 @@ class StopAfterAnEpoch:
 
     def phase(self, text: str) -> None: ...
 
+    def waiting(self) -> None: ...
+
     def event(self, event: Event) -> None:
         if isinstance(event, EpochFinished):
             raise StoppedError

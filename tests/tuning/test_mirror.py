@@ -46,6 +46,7 @@ def start(results: ResultsDir, index: SweepIndex, trials: list[Trial], **options
     warned = Warned()
     mirror = Mirror(results, name_curves, warned, **{"pause_s": 0.01, "retry_s": 0.05, "share": 1.0, **options})  # type: ignore[arg-type]
     mirror.start(index, (), trials)
+    mirror.waiting()
     return mirror, warned
 
 
@@ -246,6 +247,18 @@ def test_the_store_in_the_results_folder_is_made_before_a_trial_begins(results: 
     mirror, _ = start(results, index, [trial])
     mirror.event(TrialStarted(trial.trial_id))
     assert results.mlflow_db.exists()
+    mirror.close()
+
+
+def test_mlflow_leaves_the_start_of_ray_to_the_run(results: ResultsDir) -> None:
+    index = make_index((2,))
+    (trial,) = make_sweep(results, index)
+    mirror = Mirror(results, name_curves, Warned())
+    mirror.start(index, (), [trial])
+    time.sleep(0.3)
+    assert not results.mlflow_db.exists()
+    mirror.waiting()
+    assert eventually(results.mlflow_db.exists)
     mirror.close()
 
 

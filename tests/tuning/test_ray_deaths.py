@@ -12,10 +12,10 @@ import pytest
 from orchestrator.failure import FailureKind
 from orchestrator.record import State
 from orchestrator.results import ResultsDir
-from orchestrator.tuning import ray_deaths, ray_tune
+from orchestrator.tuning import ray_tune
 from orchestrator.tuning.events import TrialEnded
-from orchestrator.tuning.ray_deaths import ActorManager, death_in, install_actor_manager, is_dead_actor
-from orchestrator.tuning.ray_environment import ray, tune_controller
+from orchestrator.tuning.ray_deaths import death_in, is_dead_actor
+from orchestrator.tuning.ray_environment import ray
 from tests.tuning.test_executors import settings_for, tiny
 
 LOW_ON_MEMORY = "1 worker(s) were killed due to the node running low on memory.\nOOM kill reason: usage"
@@ -56,27 +56,6 @@ def die(relay: Any, trial: Any, told: str, *, for_good: bool = False) -> None:
 def ends(relay: Any) -> list[TrialEnded]:
     found = [relay.events.get() for _ in range(relay.events.qsize())]
     return [event for event in found if isinstance(event, TrialEnded)]
-
-
-def test_tune_is_told_of_the_memory_monitor_as_of_any_dead_actor(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[Exception] = []
-    monkeypatch.setattr(ray_deaths.RayActorManager, "_cleanup_actor", lambda *given, **named: None)
-    manager = ActorManager.__new__(ActorManager)
-    manager._failed_actor_ids = set()
-    actor = SimpleNamespace(actor_id=1, _on_error=None)
-    task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda actor, error: heard.append(error))
-    manager._actor_task_failed(task, ray.exceptions.OutOfMemoryError(LOW_ON_MEMORY))
-    (error,) = heard
-    assert isinstance(error, ray.exceptions.RayActorError)
-    assert str(error) == LOW_ON_MEMORY
-    with pytest.raises(RuntimeError, match="unexpected"):
-        manager._actor_task_failed(task, ValueError("unheard of"))
-
-
-def test_tunes_next_experiment_takes_that_manager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune_controller, "RayActorManager", ray_deaths.RayActorManager)
-    install_actor_manager()
-    assert tune_controller.RayActorManager is ActorManager  # type: ignore[attr-defined]
 
 
 def test_the_last_error_that_tune_keeps_counts(trial: Any) -> None:

@@ -36,6 +36,9 @@ class Ears:
     def phase(self, text: str) -> None:
         self.phases.append(text)
 
+    def waiting(self) -> None:
+        pass
+
     def event(self, event: Event) -> None:
         self.events.append(event)
 
