@@ -34,6 +34,9 @@ resources: {{cpus: 1}}
 probe: {{enabled: false}}
 tracking: {{mlflow: true}}
 """
+DEMO = ROOT / "experiments" / "depth_sweep.yaml"
+UNPROBED = "\nprobe: {enabled: false}\n"
+"""No peer probes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Run:
     wall_s: float
     by_slot_s: float
     """The training time of its trials on two slots, the longest first: what no order beats by much."""
+    first_epoch_s: float | None = None
+    """From the start of the command to the end of the first epoch, where the peer tells of epochs."""
 
     @property
     def ratio(self) -> float:
@@ -58,18 +63,24 @@ def measure(peer: str, spec: Path, folder: Path) -> Run:
     folder.mkdir(parents=True)
     words = ["benchmarks.orchestration_peers", peer, str(spec), str(folder)]
     if peer in (ORCH, START):
-        words = ["orchestrator", "run", str(spec), "--results", str(folder / "results")]
+        words = ["orchestrator", "run", str(spec), "--results", str(folder / "results"), "--json"]
+    told, first_epoch_s = folder / "stderr.txt", None
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False,
+    with told.open("w") as stderr, subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if first_epoch_s is None and '"event": "epoch"' in line:
+                first_epoch_s = time.monotonic() - began
     wall_s = time.monotonic() - began
     files = folder.glob("results/trials/*/record.json" if peer in (ORCH, START) else "*.json")
     times = [json.loads(path.read_text())["train_time_s"] for path in files]
-    if done.returncode != 0 or len(times) != len(trials_of(spec)):
-        raise SystemExit(f"{peer} trained {len(times)} trials and ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return Run(wall_s, makespan(sorted(times, reverse=True), NUM_SLOTS))
+    code = process.returncode
+    if code != 0 or len(times) != len(trials_of(spec)):
+        raise SystemExit(f"{peer} trained {len(times)} trials and ended with {code}:\n{told.read_text()[-2000:]}")
+    return Run(wall_s, makespan(sorted(times, reverse=True), NUM_SLOTS), first_epoch_s)
 
 
 def make_table(found: Mapping[str, Sequence[Run]]) -> str:
@@ -83,9 +94,11 @@ def make_table(found: Mapping[str, Sequence[Run]]) -> str:
         lines.append(f"| {peer} | {wall:.1f} | {slot:.1f} | {ratio:.2f} | {over:.2f} |")
     start_s = statistics.median(run.wall_s - run.by_slot_s for run in found[START])
     rest = statistics.median((run.wall_s - start_s) / run.by_slot_s for run in found[ORCH])
+    first_s = statistics.median(run.first_epoch_s or float("nan") for run in found[ORCH])
     return (
         "\n".join(lines)
-        + f"\n\nStart of Ray and imports: {start_s:.1f} s; `orch run` without it over the training: {rest:.3f}\n"
+        + f"\n\nStart of Ray and imports: {start_s:.1f} s; `orch run` without it over the training: {rest:.3f}; "
+        f"its first epoch was over {first_s:.1f} s after Enter\n"
     )
 
 
@@ -95,12 +108,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of all peers in turn (default 3)")
     parser.add_argument("--epochs", type=int, default=6, help="of each trial (default 6)")
     parser.add_argument("--seeds", type=int, default=3, help="of each of 4 cells (default 3)")
+    parser.add_argument("--demo", action="store_true", help="the trials of experiments/depth_sweep.yaml, unprobed")
     options = parser.parse_args(list(arguments))
     peers = (ORCH, START, *PEERS)
     found: dict[str, list[Run]] = {peer: [] for peer in peers}
     with tempfile.TemporaryDirectory(prefix="orch-orchestration-") as temporary:
         whole, single = Path(temporary) / "whole.yaml", Path(temporary) / "single.yaml"
-        whole.write_text(SPEC.format(depths=[6, 12], seeds=options.seeds, epochs=options.epochs))
+        text = SPEC.format(depths=[6, 12], seeds=options.seeds, epochs=options.epochs)
+        whole.write_text(DEMO.read_text() + UNPROBED if options.demo else text)
         single.write_text(SPEC.format(depths=[1], seeds=1, epochs=1))
         for number in range(options.rounds):
             for peer in peers:

@@ -39,6 +39,7 @@ def test_a_peer_trains_a_trial_as_orch_does(spec: Path, tmp_path: Path) -> None:
 def test_every_peer_trains_every_trial(spec: Path, tmp_path: Path, peer: str) -> None:
     found = measure(peer, spec, tmp_path / "folder")
     assert found.wall_s > found.by_slot_s > 0
+    assert (found.first_epoch_s is not None) == (peer == ORCH)
 
 
 @pytest.mark.slow
@@ -50,7 +51,7 @@ def test_a_peer_that_loses_a_trial_is_told(spec: Path, tmp_path: Path, monkeypat
 
 def test_the_table_holds_medians_and_what_is_left_without_the_start() -> None:
     found = {
-        ORCH: [Run(110.0, 90.0), Run(120.0, 100.0), Run(400.0, 110.0)],
+        ORCH: [Run(110.0, 90.0, 12.0), Run(120.0, 100.0, 13.0), Run(400.0, 110.0, 25.0)],
         START: [Run(11.0, 1.0), Run(16.0, 1.0), Run(12.0, 1.0)],
         "shell loop": [Run(220.0, 100.0), Run(120.0, 100.0), Run(400.0, 100.0)],
     }
@@ -58,3 +59,4 @@ def test_the_table_holds_medians_and_what_is_left_without_the_start() -> None:
     assert "| orch run | 120.0 | 100.0 | 1.22 | 1.00 |" in table
     assert "| shell loop | 220.0 | 100.0 | 2.20 | 1.00 |" in table
     assert "Start of Ray and imports: 11.0 s; `orch run` without it over the training: 1.100" in table
+    assert "its first epoch was over 13.0 s after Enter" in table
