@@ -135,8 +135,8 @@ def patiently() -> Iterator[None]:
     """Let Ray take its time, and start less: by itself it gives up its first node after half a minute.
 
     Its raylet gives its agents even less to tell which ports they chose. So they are told three of them, and of the
-    fourth, which serves the dashboard, the raylet is told what an agent says that does not serve it. Two processes are
-    left out: one would forward logs that nobody reads, the other scale a cluster of one machine.
+    fourth, which serves the dashboard, the raylet is told what an agent says that does not serve it. Three processes
+    are left out: they would forward logs that nobody reads, scale a single machine, serve a dashboard that is off.
     """
     services: Any = ray._private.services
     parameter: Any = ray._private.parameter
@@ -164,11 +164,26 @@ def patiently() -> Iterator[None]:
         persist_port(self._session_dir, self._node_id, DASHBOARD_AGENT_LISTEN_PORT_NAME, NOT_SERVED)
         start(self)
 
-    services.get_node, parameter.RayParams, node.start_ray_processes = ask_again, with_ports, start_told
+    with ExitStack() as stack:
+        for owner, name, eased in (
+            (services, "get_node", ask_again),
+            (services, "start_api_server", lambda *words, **options: ("", None)),
+            (parameter, "RayParams", with_ports),
+            (node, "start_ray_processes", start_told),
+        ):
+            stack.enter_context(_replaced(owner, name, eased))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """`owner.name` is `value` while the block runs."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        services.get_node, parameter.RayParams, node.start_ray_processes = ask, parameters, start
+        setattr(owner, name, before)
 
 
 def free_ports(count: int = len(AGENT_PORTS)) -> list[int]:
