@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from orchestrator import cost, provenance
+from orchestrator import cost, places, provenance
 from orchestrator.cli_place import find_sweep
 from orchestrator.errors import StoppedError, UsageError
 from orchestrator.grid import count_trials, expand_grid
@@ -155,7 +155,7 @@ def _listeners(spec: SweepSpec, results: ResultsDir, as_json: bool) -> list[List
         from orchestrator.views.curves import name_curves
 
         again = orch_command(["sync", spec.name], results.root)
-        warning = None if os.environ.get("MLFLOW_TRACKING_URI") else sqlite_warning(results.mlflow_db, again)
+        warning = None if places.tracking_uri() else sqlite_warning(results.mlflow_db, again)
         if warning:
             click.echo(f"warning: {warning}", err=True)
         listeners.append(Mirror(results, name_curves, lambda text: click.echo(f"warning: {text}", err=True)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from orchestrator import places
 from orchestrator.cli_place import check_root, find_sweep
 from orchestrator.errors import UsageError
 from orchestrator.results import ResultsDir
@@ -23,7 +23,7 @@ def make_report(place: str, results: Path, margin_points: float, as_json: bool) 
 
     root, name = find_sweep(place, results)
     report = write_report(root, name, margin=margin_points / 100.0)
-    if os.environ.get("MLFLOW_TRACKING_URI") or root.mlflow_db.exists():
+    if places.tracking_uri() or root.mlflow_db.exists():
         from orchestrator.tuning.mirror import mirror_report
         from orchestrator.views.curves import name_curves
 

@@ -1,4 +1,4 @@
-"""Where things lie: a results root by path or by URL, and the user's own cache folder.
+"""Where things lie: a results root by path or by URL, the runs of MLflow, and the user's own cache folder.
 
 A root on an object store is an `ObjectPath`. It has the methods of a `Path` that reading needs, so both are called
 `Path` in the types; whatever writes goes through `durable.py`, which knows them apart.
@@ -63,6 +63,11 @@ def path_from(text: str) -> Path:
 def is_local(path: Path) -> bool:
     """Whether `path` is in a file system."""
     return isinstance(path, Path)
+
+
+def tracking_uri(given: str | None = None) -> str | None:
+    """Where MLflow keeps its runs: what was `given`, else MLFLOW_TRACKING_URI, else None, for the results folder."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
 def cache_folder() -> Path:

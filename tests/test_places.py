@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import NotReadyError, UsageError
-from orchestrator.places import cache_folder, is_local, local_side, results_root
+from orchestrator.places import cache_folder, is_local, local_side, results_root, tracking_uri
 
 
 def test_a_folder_is_a_path() -> None:
@@ -66,3 +66,22 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home/.cache/orch"
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "expected"),
+    [
+        (None, None, None),
+        ("", "", None),
+        (None, "http://a", "http://a"),
+        ("http://b", "http://a", "http://b"),
+        ("", "http://a", "http://a"),
+    ],
+)
+def test_mlflow_keeps_its_runs_where_it_is_told_last(
+    given: str | None, variable: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
+    assert tracking_uri(given) == expected

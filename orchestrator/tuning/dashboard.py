@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Any
 
+from orchestrator import places
 from orchestrator.errors import NotReadyError, ResultsError
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir
@@ -73,7 +74,7 @@ def serve(
         ResultsError: there is nothing to show yet.
         NotReadyError: the server does not start; the message ends with what it said.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    uri = places.tracking_uri(tracking_uri)
     if uri is not None and uri.startswith("http"):
         announce(Addresses(redact_text(uri), {}))
         return 0

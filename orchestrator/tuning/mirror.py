@@ -8,7 +8,6 @@ folder made while Ray starts, before the first trial, and what a write took deci
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator import durable
+from orchestrator import durable, places
 from orchestrator.errors import OrchestratorError
 from orchestrator.record import SweepIndex
 from orchestrator.results import ResultsDir
@@ -154,7 +153,7 @@ class Mirror:
         """Import MLflow, and make the store in the results folder where it is missing and is the one in use."""
         from orchestrator.tuning.tracking import explained, local_uri
 
-        if not (self._uri or os.environ.get("MLFLOW_TRACKING_URI")):
+        if places.tracking_uri(self._uri) is None:
             place, lock = self._results.mlflow_db, self._results.mlflow_lock_file
             with explained(str(place), self._again), durable.hold(lock, "the MLflow store", wait=True):
                 local_uri(place)

@@ -26,7 +26,7 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator import durable
+from orchestrator import durable, places
 from orchestrator.errors import NotReadyError
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir
@@ -186,7 +186,7 @@ class RunStore:
 
 @contextmanager
 def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None) -> Iterator[RunStore]:
-    """The runs of `sweep` at `tracking_uri`, else at MLFLOW_TRACKING_URI, else in the results folder.
+    """The runs of `sweep`, where `places.tracking_uri` says.
 
     Raises:
         NotReadyError: the store cannot be reached, read or written, at any time while the block runs.
@@ -195,7 +195,7 @@ def open_store(results: ResultsDir, sweep: str, tracking_uri: str | None = None)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over every parent that is set (mlflow/mlflow#15713)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    uri = places.tracking_uri(tracking_uri)
     place, is_local = uri or str(results.mlflow_db), uri is None
     again = orch_command(["sync", sweep], results.root)
     with explained(place, again), durable.hold(results.mirror_lock_file(sweep), f"the MLflow mirror of {sweep!r}"):
