@@ -8,8 +8,9 @@ through the object store; what travels with each trial is the trial.
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -20,6 +21,8 @@ from orchestrator.tuning.events import EpochFinished, Event, RunSettings, TrialE
 from orchestrator.tuning.ray_environment import ray, tune
 from orchestrator.tuning.ray_train import driver_bundle, ended_by, run_on_workers
 
+PACK = "pack"
+"""The one key of a configuration."""
 SECONDS_TO_CLOSE = 2.0
 """For the driver to have others wait in line for the place on a node that does not fit, before it is free."""
 
@@ -48,15 +51,25 @@ def train_events(trials: Sequence[Trial], settings: RunSettings) -> Generator[Ev
                 return
 
 
-def pack_config(pack: Sequence[Trial], settings: RunSettings) -> dict[str, Any]:
-    """All that travels with trials that one process trains together."""
+def pack_text(pack: Sequence[Trial], settings: RunSettings) -> str:
+    """All that travels with trials that one process trains together.
+
+    It is a text because Tune copies what all trials of an experiment are made of for each of them, and takes it apart:
+    minutes for 2,000 trials of nested values.
+    """
     resources = dataclasses.asdict(settings.resources_of(pack[0]))
     ids = [trial.trial_id for trial in pack]
-    return {"trial_ids": ids, "trials": [trial.canonical() for trial in pack], "resources": resources}
+    return json.dumps({"trial_ids": ids, "trials": [trial.canonical() for trial in pack], "resources": resources})
 
 
-def placement_of_config(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return placement_of(Resources(**config["resources"]))
+def content_of(config: Mapping[str, str]) -> dict[str, Any]:
+    """What `pack_text` was made of, from a configuration as Tune has it."""
+    content: dict[str, Any] = json.loads(config[PACK])
+    return content
+
+
+def placement_of_config(config: Mapping[str, str]) -> tune.PlacementGroupFactory:
+    return placement_of(Resources(**content_of(config)["resources"]))
 
 
 class TuneTrial(tune.Trainable):
@@ -69,7 +82,7 @@ class TuneTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
-        trials = [self._trial(content) for content in new_config["trials"]]
+        trials = [self._trial(content) for content in content_of(new_config)["trials"]]
         self.not_ended = {trial.trial_id for trial in trials}
         self.events = train_events(trials, self.settings)
         self.unfit: UnfitNodeError | None = None

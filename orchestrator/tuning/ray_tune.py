@@ -29,7 +29,7 @@ from orchestrator.tuning.ray_fit import check_fits, num_places
 from orchestrator.tuning.ray_nodes import Nodes, node_of_actor, watching
 from orchestrator.tuning.ray_order import InOrder
 from orchestrator.tuning.ray_preflight import Preflight
-from orchestrator.tuning.ray_trial import TuneTrial, pack_config, placement_of_config
+from orchestrator.tuning.ray_trial import PACK, TuneTrial, content_of, pack_text, placement_of_config
 from orchestrator.tuning.ray_watch import Watch
 from orchestrator.tuning.schedule import kept_in_time
 from orchestrator.tuning.stop_file import is_stop_asked, stop_check
@@ -44,13 +44,6 @@ TRIALS_AT_A_TIME = 2000
 SECONDS_BETWEEN_LOOKS = 0.5
 
 Events = queue.Queue[Event | Notice | BaseException | None]
-
-
-class Uncopied(list[Any]):
-    """The values of a grid search. For each of them Tune copies all of them, minutes for 2,000, and changes none."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Uncopied:
-        return self
 
 
 class _Relay(tune.Callback):
@@ -76,7 +69,7 @@ class _Relay(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         actor = trial.temporary_state.ray_actor
         if actor is not None:
-            self.actors[trial.config["trial_ids"][0]] = actor._actor_id.hex()
+            self.actors[_ids(trial)[0]] = actor._actor_id.hex()
         for trial_id in self._not_ended(trial):
             self.events.put(TrialStarted(trial_id))
 
@@ -84,11 +77,11 @@ class _Relay(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "orch_unfit" in result:
-            self.refused.add(trial.config["trial_ids"][0])
+            self.refused.add(_ids(trial)[0])
             self.nodes.attempt_refused(result["orch_node"], result["orch_unfit"])
             return
         trial.run_metadata.num_failures = 0  # it makes progress, so a worker may die again without an end to it
-        self.kinds.pop(trial.config["trial_ids"][0], None)
+        self.kinds.pop(_ids(trial)[0], None)
         for event in result.get("orch_events", ()):
             if isinstance(event, TrialEnded):
                 self.ended.add(event.trial_id)
@@ -97,7 +90,7 @@ class _Relay(tune.Callback):
             self.events.put(event)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        first = trial.config["trial_ids"][0]
+        first = _ids(trial)[0]
         if first in self.refused:
             self.refused.discard(first)
         else:
@@ -105,7 +98,7 @@ class _Relay(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         death = self._worker_died(trial)
-        is_one_kind = self.kinds.pop(trial.config["trial_ids"][0]) == {FailureKind.HOST_OUT_OF_MEMORY}
+        is_one_kind = self.kinds.pop(_ids(trial)[0]) == {FailureKind.HOST_OUT_OF_MEMORY}
         kind = FailureKind.HOST_OUT_OF_MEMORY if is_one_kind else FailureKind.CRASH_LOOP
         for trial_id in self._not_ended(trial):
             message = (
@@ -116,10 +109,10 @@ class _Relay(tune.Callback):
             self.events.put(fail_lost(trial_id, self.settings, Death(kind, message)))
 
     def _not_ended(self, trial: Any) -> list[str]:
-        return [trial_id for trial_id in trial.config["trial_ids"] if trial_id not in self.ended]
+        return [trial_id for trial_id in _ids(trial) if trial_id not in self.ended]
 
     def _worker_died(self, trial: Any) -> Death:
-        first = trial.config["trial_ids"][0]
+        first = _ids(trial)[0]
         actor, death = self.actors.pop(first, None), death_in(trial)
         self.kinds[first].add(death.kind)
         for trial_id in self._not_ended(trial):
@@ -128,6 +121,12 @@ class _Relay(tune.Callback):
         if node is not None and death.kind is not FailureKind.HOST_OUT_OF_MEMORY:
             self.nodes.attempt_failed(node)
         return death
+
+
+def _ids(trial: Any) -> list[str]:
+    """Of the trials that one of Tune's is."""
+    ids: list[str] = content_of(trial.config)["trial_ids"]
+    return ids
 
 
 class _StopFile(tune.Stopper):
@@ -216,7 +215,7 @@ def _build_tuner(packs: Sequence[Sequence[Trial]], settings: RunSettings, scratc
     trainable = tune.with_parameters(TuneTrial, settings=settings)
     return tune.Tuner(
         tune.with_resources(trainable, placement_of_config),
-        param_space={"grid_search": Uncopied(pack_config(pack, settings) for pack in packs)},
+        param_space={PACK: tune.grid_search([pack_text(pack, settings) for pack in packs])},
         tune_config=tune.TuneConfig(
             scheduler=InOrder(), reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from orchestrator.tuning import ray_tune
 from orchestrator.tuning.events import TrialEnded
 from orchestrator.tuning.ray_deaths import death_in, is_dead_actor
 from orchestrator.tuning.ray_environment import ray
+from orchestrator.tuning.ray_trial import PACK
 from tests.tuning.test_executors import settings_for, tiny
 
 LOW_ON_MEMORY = "1 worker(s) were killed due to the node running low on memory.\nOOM kill reason: usage"
@@ -32,7 +34,7 @@ def fail(trial: Any, told: str) -> None:
 def trial(tmp_path: Path) -> Any:
     actor = SimpleNamespace(_actor_id=bytes([1]))
     return SimpleNamespace(
-        config={"trial_ids": ["a", "b"]},
+        config={PACK: json.dumps({"trial_ids": ["a", "b"]})},
         error_file=str(tmp_path / "error.txt"),
         temporary_state=SimpleNamespace(ray_actor=actor),
         run_metadata=SimpleNamespace(num_failures=0),

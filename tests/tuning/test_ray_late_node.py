@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from orchestrator.record import State
 from orchestrator.results import ResultsDir
 from orchestrator.tuning import ray_trial, ray_tune
 from orchestrator.tuning.ray_guard import MARK
-from orchestrator.tuning.ray_trial import TuneTrial
+from orchestrator.tuning.ray_trial import PACK, TuneTrial
 from tests.faults.command_line import command
 from tests.tuning.other_data.sitecustomize import OTHER
 from tests.tuning.test_executors import settings_for, tiny
@@ -48,7 +49,9 @@ def test_the_driver_closes_the_node_and_takes_the_leaving_for_no_death(results: 
         attempt_refused=lambda *words: told.append(words), attempt_failed=lambda node: told.append((node,))
     )
     relay = ray_tune._Relay(queue.Queue(), nodes, settings_for(results, [tiny()], "ray_tune", run=("s", 1)))
-    trial = SimpleNamespace(config={"trial_ids": ["t"]}, run_metadata=SimpleNamespace(num_failures=1), error_file=None)
+    trial = SimpleNamespace(
+        config={PACK: json.dumps({"trial_ids": ["t"]})}, run_metadata=SimpleNamespace(num_failures=1), error_file=None
+    )
     relay.on_trial_result(1, [], trial, {"orch_unfit": WHY, "orch_node": "n", "done": False})
     assert told == [("n", WHY)]
     assert trial.run_metadata.num_failures == 1  # what hops from node to node ends one day

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.results import ResultsDir
-from orchestrator.tuning.ray_tune import Uncopied
+from orchestrator.trial import Trial
+from orchestrator.tuning import ray_tune
+from orchestrator.tuning.ray_trial import content_of
 from tests.tuning.ray_processes import descendants
+from tests.tuning.test_executors import settings_for, tiny
 
 SPEC = """\
 name: lost
@@ -53,26 +57,19 @@ def is_running(process: int) -> bool:
         return False
 
 
-class Counted(dict[str, Any]):
-    """A configuration that knows how often it was copied."""
-
-    num_copies = 0
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Counted:
-        Counted.num_copies += 1
-        return self
-
-
-def test_tune_makes_a_trial_of_each_configuration_and_copies_none_for_the_others() -> None:
+def test_tune_makes_a_trial_of_each_text_in_order_and_takes_none_apart(results: ResultsDir) -> None:
+    from ray.tune.impl.placeholder import create_resolvers_map, inject_placeholders
     from ray.tune.search.variant_generator import generate_variants
 
-    configs = [Counted(trial_id=str(number)) for number in range(100)]
-    made = [
-        variant["config"]["trial_id"]
-        for _, variant in generate_variants({"config": {"grid_search": Uncopied(configs)}})
-    ]
-    assert made == [str(number) for number in range(100)]
-    assert Counted.num_copies <= 3 * len(configs)
+    trials = [replace(tiny(), seed=seed) for seed in range(20)]
+    settings = settings_for(results, trials, "ray_tune")
+    tuner = ray_tune._build_tuner([(trial,) for trial in trials], settings, str(results.root), Any)
+    given = tuner._local_tuner.param_space
+    configs = inject_placeholders(given, create_resolvers_map())  # as the tuner does
+    made = [variant["config"] for _, variant in generate_variants({"config": configs})]
+    assert all(type(value) is str for config in made for value in config.values())
+    assert [content_of(config)["trial_ids"] for config in made] == [[trial.trial_id] for trial in trials]
+    assert [Trial.from_canonical(content_of(config)["trials"][0]) for config in made] == trials
 
 
 @pytest.mark.slow
