@@ -150,11 +150,12 @@ def make_table(rows: Sequence[Row]) -> str:
 
 def make_page(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table, and where it comes from."""
+    command = shlex.join(["python", "-m", "benchmarks", "scale", *words])
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
     return (
         f"# Scale\n\n{make_table(rows)}\n"
-        f"`python -m benchmarks scale {shlex.join(words)}`, {datetime.now(UTC):%Y-%m-%d}, on {provenance.cpu_name()}, "
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, on {provenance.cpu_name()}, "
         f"{os.cpu_count()} cores (load over 1, 5 and 15 minutes at the end: {load}), {versions}. "
         "CPU seconds and peak memory are those of the process that a person starts. A trial waits "
         f"{WAIT_S:g} s in each of {NUM_EPOCHS} epochs. “!” marks a bound that did not hold.\n"
