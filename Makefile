@@ -17,7 +17,7 @@ help:  ## Show this list
 
 setup: $(READY)  ## Set up .venv with the exact versions of requirements.lock
 
-demo: $(READY)  ## Train experiments/depth_sweep.yaml and write its report (about 15 minutes on two cores)
+demo: $(READY)  ## Train experiments/depth_sweep.yaml and write its report (3 to 15 minutes on two cores)
 	$(BIN)/orch run experiments/depth_sweep.yaml
 	$(BIN)/orch report depth_sweep
 	@echo "The report is $(RESULTS)/sweeps/depth_sweep/report/index.html"
