@@ -250,15 +250,16 @@ def test_the_store_in_the_results_folder_is_made_before_a_trial_begins(results: 
     mirror.close()
 
 
-def test_mlflow_leaves_the_start_of_ray_to_the_run(results: ResultsDir) -> None:
+def test_mlflow_leaves_the_start_of_ray_to_the_run(results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+    monkeypatch.setattr(Mirror, "_make_store", lambda mirror: begun.set())
     index = make_index((2,))
     (trial,) = make_sweep(results, index)
     mirror = Mirror(results, name_curves, Warned())
     mirror.start(index, (), [trial])
-    time.sleep(0.3)
-    assert not results.mlflow_db.exists()
+    assert not begun.wait(0.3)
     mirror.waiting()
-    assert eventually(results.mlflow_db.exists)
+    assert begun.wait(20)
     mirror.close()
 
 
