@@ -11,12 +11,9 @@ import importlib.util
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.training_steps import endless_steps
+from benchmarks.training_steps import endless_steps, small_images
 from orchestrator import provenance
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.training.images import PixelImages
@@ -154,28 +151,9 @@ def deepvit_model(case: Case, data: DataConfig) -> nn.Module:
     )  # fmt: skip
 
 
-@contextmanager
-def dataset_for(case: Case) -> Iterator[DataConfig]:
-    """The bundled digits, or a folder of noise where images are larger."""
-    side = case.model.img_size
-    if side == 8:
-        yield DataConfig(name="digits", num_classes=10, in_chans=1, val_fraction=0.1, test_fraction=0.2)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        generator = np.random.default_rng(0)
-        for part, num_images in (("train", 40), ("test", 2)):
-            for label in range(10):
-                place = Path(folder, part, str(label))
-                place.mkdir(parents=True)
-                for row in range(num_images):
-                    pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
-                    Image.fromarray(pixels).save(place / f"{row}.png")
-        yield DataConfig(name="image_folder", id="noise", root=folder, num_classes=10, in_chans=3, val_fraction=0.0)
-
-
 def measure(case: Case, attention: str, num_rounds: int, *, is_compiled: bool) -> dict[str, float]:
     """Images a second: orch's, and its rivals' without and with a process for their images."""
-    with dataset_for(case) as data:
+    with small_images(case.model.img_size) as data:
         trial = Trial(model=replace(case.model, attention=attention), data=data, train=case.train, seed=0)
         ours = Ours(trial)
         split = ours.trainer.data.train

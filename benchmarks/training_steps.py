@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
+from orchestrator.configs import DataConfig
 from orchestrator.training.augment import train_batches
 from orchestrator.training.loop import Trainer
 
@@ -25,6 +30,24 @@ def endless_steps(trainer: Trainer) -> Iterator[None]:
         for step, (images, labels) in enumerate(batches):
             trainer.train_step(images, labels, epoch, step)
             yield
+
+
+@contextmanager
+def small_images(side: int) -> Iterator[DataConfig]:
+    """The bundled digits, or 400 images of noise in a folder where they are larger than 8 pixels."""
+    if side == 8:
+        yield DataConfig(name="digits", num_classes=10, in_chans=1, val_fraction=0.1, test_fraction=0.2)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        generator = np.random.default_rng(0)
+        for part, num_images in (("train", 40), ("test", 2)):
+            for label in range(10):
+                place = Path(folder, part, str(label))
+                place.mkdir(parents=True)
+                for row in range(num_images):
+                    pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(place / f"{row}.png")
+        yield DataConfig(name="image_folder", id="noise", root=folder, num_classes=10, in_chans=3, val_fraction=0.0)
 
 
 def add_device_options(parser: argparse.ArgumentParser, result: Path, on_cpu: str | None = None) -> None:

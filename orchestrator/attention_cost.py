@@ -31,6 +31,8 @@ class AttentionCost:
     """Further bytes kept a token and channel under fp32 and bf16."""
     is_map_free: bool = False
     """Whether a CPU keeps no map in fp32, from `MAP_FREE_FROM` tokens on."""
+    is_head_norm: bool = False
+    """Whether a LayerNorm goes across heads, whose numbers lie far apart."""
 
 
 def _theta(model: ModelConfig) -> int:
@@ -60,7 +62,7 @@ ONE_MORE = (4, 2)
 COSTS: Mapping[str, AttentionCost] = {
     "self": AttentionCost(),
     "reattention": AttentionCost(_reattention, num_mixings=1, map_bytes=(12, 14), is_map_free=True),
-    "reattention_ln": AttentionCost(_layer_norm_reattention, num_mixings=1, map_bytes=(12, 10)),
+    "reattention_ln": AttentionCost(_layer_norm_reattention, num_mixings=1, map_bytes=(12, 10), is_head_norm=True),
     "mix_only": AttentionCost(_theta, num_mixings=1, map_bytes=(8, 10), is_map_free=True),
     "batchnorm_only": AttentionCost(lambda model: 2 * model.num_heads, map_bytes=(8, 10)),
     "centre_only": AttentionCost(map_bytes=(8, 6)),

@@ -164,6 +164,8 @@ class DatasetInfo:
     img_size: int | None
     in_chans: int
     num_classes: int | None
+    num_train: int | None = None
+    """Images of the official training part, or all where there is no other; None where only the files tell."""
     has_test_part: bool = True
     """Whether the dataset comes with an official test part; else a fixed stratified share becomes the test split."""
     needs_id: bool = False
@@ -175,10 +177,10 @@ class DatasetInfo:
 
 DATASETS: Mapping[str, DatasetInfo] = {
     "digits": DatasetInfo(
-        "scikit-learn's bundled handwritten digits, 1,797 grey images", 8, 1, 10, has_test_part=False
+        "scikit-learn's bundled handwritten digits, 1,797 grey images", 8, 1, 10, 1797, has_test_part=False
     ),
-    "cifar10": DatasetInfo("CIFAR-10, 60,000 colour images", 32, 3, 10, is_fetched=True),
-    "cifar100": DatasetInfo("CIFAR-100, 60,000 colour images", 32, 3, 100, is_fetched=True),
+    "cifar10": DatasetInfo("CIFAR-10, 60,000 colour images", 32, 3, 10, 50_000, is_fetched=True),
+    "cifar100": DatasetInfo("CIFAR-100, 60,000 colour images", 32, 3, 100, 50_000, is_fetched=True),
     "image_folder": DatasetInfo(
         "a tree train/<class>/* and val/<class>/* (or test/)", None, 3, None, needs_id=True, needs_root=True
     ),

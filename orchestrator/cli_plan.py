@@ -19,6 +19,7 @@ from orchestrator.results import ResultsDir
 from orchestrator.tuning.live import duration
 
 UNKNOWN_TIME = "unknown until the first epoch, or --calibrate"
+ROUGH = "~: nothing alike was timed yet; from the speed of this processor, mostly within 30 %. --calibrate times steps"
 UNKNOWN_PACK = "unknown until the first epoch, where seeds are packed of as large a pack; --calibrate times seeds alone"
 
 
@@ -132,6 +133,8 @@ def _print_plan(found: Any) -> None:
             f"training time then at most: {at_most}",
             highlight=False,
         )
+    if found.is_time_rough:
+        console.print(ROUGH, highlight=False)
     if found.gpu_hours:
         console.print(f"GPU-hours: {found.gpu_hours:.2f} on {found.device}", highlight=False)
 
@@ -149,11 +152,11 @@ def _packed_text(cell: Any) -> str:
 def _time_text(cell: Any) -> str:
     if cell.trial_time_s is None:
         return "unknown"
-    return f"{duration(cell.trial_time_s)}{' a pack' * (cell.num_packed > 1)}"
+    return f"{'~' * cell.is_time_rough}{duration(cell.trial_time_s)}{' a pack' * (cell.num_packed > 1)}"
 
 
 def _time_or_why(seconds: float | None, found: Any) -> str:
-    return _unknown(found) if seconds is None else duration(seconds)
+    return _unknown(found) if seconds is None else f"{'~' * found.is_time_rough}{duration(seconds)}"
 
 
 def _unknown(found: Any) -> str:

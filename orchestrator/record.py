@@ -135,7 +135,9 @@ class TrialRecord:
     num_packed: int = 1
     """Seeds of its cell that one process trained together, at most; above 1 its times compare with no other trial's."""
     predicted_time_s: float | None = None
-    """What `train_time_s` was expected to be when its last attempt began; None while nothing comparable was known."""
+    """What `train_time_s` was expected to be when its last attempt began; None where nothing told."""
+    is_predicted_roughly: bool = False
+    """Whether that came from the speed of the processor alone, because nothing alike had been timed there."""
     predicted_memory_mib: float | None = None
     """What `peak_memory_mib` was expected to be on a GPU; None on a CPU, where the process holds much else."""
     schema: int = SCHEMA

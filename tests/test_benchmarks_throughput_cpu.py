@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.throughput_cpu import CIFAR, DEMO, ByHand, Case, Ours, dataset_for, in_turn, make_table, timm_model
+from benchmarks.throughput_cpu import CIFAR, DEMO, ByHand, Case, Ours, in_turn, make_table, timm_model
+from benchmarks.training_steps import small_images
 from orchestrator.configs import DataConfig
 from orchestrator.models import build_model
 from orchestrator.trial import Trial
@@ -38,7 +39,7 @@ def trial_of(case: Case, data: DataConfig) -> Trial:
 
 @pytest.mark.parametrize("case", [DEMO, CIFAR], ids=lambda case: case.name.partition(":")[0])
 def test_the_model_by_hand_is_ours(case: Case) -> None:
-    with dataset_for(tiny(case)) as data:
+    with small_images(case.model.img_size) as data:
         by_hand, ours = timm_model(tiny(case), data).state_dict(), build_model(trial_of(tiny(case), data)).state_dict()
     assert {name: value.shape for name, value in by_hand.items()} == {name: v.shape for name, v in ours.items()}
 
@@ -46,7 +47,7 @@ def test_the_model_by_hand_is_ours(case: Case) -> None:
 @pytest.mark.parametrize("case", [DEMO, CIFAR], ids=lambda case: case.name.partition(":")[0])
 def test_both_train_on_the_same_images_and_are_measured_in_turn(case: Case) -> None:
     case = tiny(case)
-    with dataset_for(case) as data:
+    with small_images(case.model.img_size) as data:
         ours = Ours(trial_of(case, data))
         split = ours.trainer.data.train
         by_hand = ByHand(case, timm_model(case, data), split.images, split.labels, 0)
@@ -62,7 +63,7 @@ def test_both_train_on_the_same_images_and_are_measured_in_turn(case: Case) -> N
 
 
 def test_the_loop_by_hand_augments_where_the_recipe_does() -> None:
-    with dataset_for(tiny(CIFAR)) as data:
+    with small_images(CIFAR.model.img_size) as data:
         split = Ours(trial_of(tiny(CIFAR), data)).trainer.data.train
     augmented = ByHand(tiny(CIFAR), nn.Linear(1, 1), split.images, split.labels, 0).loader.dataset
     assert not np.array_equal(augmented[0][0].numpy(), augmented[0][0].numpy())

@@ -20,6 +20,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_plan_names_what_changed_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("plan", "tiny.yaml") == 0
+    told = capsys.readouterr().out
+    assert "one after the other: ~" in told
+    assert "from the speed of this processor" in told
+    (folder / "gpu.yaml").write_text(SPEC + "resources: {gpus: 1}\n")
+    assert run("plan", "gpu.yaml") == 0
     assert "unknown until the first epoch" in capsys.readouterr().out
     assert not (folder / "results").exists()
     assert train_serially() == 0
@@ -42,7 +47,9 @@ def test_plan_times_cells_before_anything_is_trained_and_runs_keep_what_was_expe
     assert (plan["price"], plan["costs"]) == (2.5, 0.0)  # no GPU is asked for
     assert not (folder / "results").exists()
     assert run("plan", "tiny.yaml") == 0
-    assert "unknown" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "unknown" not in told
+    assert "~" not in told
     assert train_serially() == 0
     records = [json.loads(path.read_text()) for path in (folder / "results" / "trials").glob("*/record.json")]
     expected = [cell["trial_time_s"] for cell in plan["cells"]]

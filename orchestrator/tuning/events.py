@@ -12,6 +12,7 @@ from orchestrator.grids.trial_resources import resources_of
 from orchestrator.record import EpochMetrics, State, TrialRecord
 from orchestrator.trial import Trial
 from orchestrator.tuning.pruning import PruneRule
+from orchestrator.tuning.timing import ExpectedTime
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class RunSettings:
     roots: Mapping[str, str | None]
     """`data.root` of each dataset, by `dataset_key`."""
 
-    predicted_s: Mapping[str, float] = field(default_factory=dict)
+    expected: Mapping[str, ExpectedTime] = field(default_factory=dict)
     """Expected seconds in epochs, by trial_id; a trial of which nothing comparable is known is not named."""
     rank: int = 0
     """Which of the processes this is that train one trial together; the first one runs its attempt."""

@@ -18,9 +18,10 @@ from orchestrator.record import State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.calibration import known_calibrations
+from orchestrator.tuning.cold_times import ColdTimes
 from orchestrator.tuning.events import RunSettings
 from orchestrator.tuning.packing import packs_by_cell
-from orchestrator.tuning.timing import EpochTimes, family_of
+from orchestrator.tuning.timing import EpochTimes, ExpectedTime, family_of
 
 Measured = tuple[str, str, Mapping[str, Any], float]
 """When, on which device, what, and the seconds an epoch."""
@@ -137,14 +138,15 @@ def _measured_packs(folder: TrialFolder, record: TrialRecord | None) -> Iterable
             yield num_packed, (attempts[-1].started_at, attempts[-1].devices, asked, sum(seconds) / len(seconds))
 
 
-def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: RunSettings) -> dict[str, float]:
-    """Expected seconds in epochs of those trials for which something comparable was trained or timed, by trial_id.
+def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: RunSettings) -> dict[str, ExpectedTime]:
+    """Expected times, by trial_id: by what was trained or timed, else by the speed of this machine's processor.
 
-    Of trials that are to be packed nothing is expected: the records do not say how long each epoch of a pack took.
+    Of trials that are to be packed nothing is expected: the records do not say how long each epoch of a pack took. Nor
+    does this processor tell of those of a cluster.
     """
     rows = with_calibrations([row for row in map(_measured_record, records) if row is not None])
     kinds: dict[tuple[bool, int], EpochTimes] = {}
-    found, packs = {}, packs_by_cell(to_run, settings)
+    found, packs, cold = {}, packs_by_cell(to_run, settings), ColdTimes()
     for trial in to_run:
         if packs[trial.cell_id] > 1:
             continue
@@ -154,7 +156,9 @@ def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: 
             kinds[kind] = _times_of(rows, uses_gpu=uses_gpu, num_workers=num_workers)[1]
         seconds = kinds[kind].trial_s(trial)
         if seconds is not None:
-            found[trial.trial_id] = seconds
+            found[trial.trial_id] = ExpectedTime(seconds)
+        elif settings.address is None and (rough_s := cold.trial_s(trial, resources)) is not None:
+            found[trial.trial_id] = ExpectedTime(rough_s, is_rough=True)
     return found
 
 

@@ -50,8 +50,10 @@ class CellPlan:
     """Expected peak of training, of all seeds of a pack; None for an attention without a closed form."""
     trial_time_s: float | None
     """Expected training time of one trial, or of a pack where `num_packed` is more than 1; None until a comparable
-    epoch, of as large a pack, was measured on this kind of device.
+    epoch, of as large a pack, was measured on this kind of device, where the processor's speed tells nothing either.
     """
+    is_time_rough: bool
+    """Whether it comes from the processor's speed alone."""
     remaining_time_s: float | None
     """Of the measured trials that are still to run, one trial or pack after the other."""
     gpu_hours: float | None
@@ -75,6 +77,8 @@ class SweepPlan:
     """More than `num_trials` where a rule may ask for more seeds."""
     remaining_time_s: float | None
     """Of search and measured trials that are still to run, one trial or pack after the other."""
+    is_time_rough: bool
+    """Whether part of it comes from the processor's speed alone."""
     remaining_time_at_most_s: float | None
     """The same if every cell gets all the seeds that a rule allows."""
     gpu_hours: float | None
@@ -132,6 +136,7 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir, executor: str =
         num_to_run=num_trials - num_finished,
         num_trials_at_most=num_trials + sum(_num_more(spec, cell.num_trials) for cell in cells),
         remaining_time_s=remaining_s,
+        is_time_rough=any(cell.is_time_rough for cell in cells) or any(plan.is_time_rough for plan in plans),
         remaining_time_at_most_s=_sum_or_none([remaining_s, *more_s]),
         gpu_hours=_sum_or_none([*(c.gpu_hours for c in cells), *(p.gpu_hours for p in plans)]),
         num_search_trials=sum(one.num_trials for one in plans),
@@ -176,6 +181,7 @@ def _plan_cell(
         num_packed=price.num_packed,
         memory_mib=None if memory is None else price.num_packed * memory,
         trial_time_s=price.trial_s,
+        is_time_rough=price.is_rough,
         remaining_time_s=price.remaining_s,
         gpu_hours=price.gpu_hours(gpus),
     )

@@ -1,16 +1,18 @@
 """Trials of a cell that are still to run in; how many of them go together, and the time they take, out.
 
 A pack is priced by packs of as many seeds that were trained on the same kind of device, never by a seed alone: how much
-longer a common step takes depends on shape and device. So its time is unknown until such a pack was trained.
+longer a common step takes depends on shape and device. So its time is unknown until such a pack was trained. A trial on
+its own that nothing alike was timed for has a rough price, by the speed of the processor.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
+from orchestrator.tuning.cold_times import ColdTimes
 from orchestrator.tuning.forecast import TimesByDevice
 from orchestrator.tuning.packing import num_together
 
@@ -25,6 +27,8 @@ class Price:
     """Seconds of one of them, which in a pack are those of the whole pack; None while nothing comparable is known."""
     remaining_s: float | None
     """Of all of them, pack after pack; a pack of fewer seeds counts as a largest one. None as above."""
+    is_rough: bool = False
+    """Whether those two come from the speed of the processor alone."""
 
     def gpu_hours(self, gpus: float) -> float | None:
         """Of all of them, where a trial or a pack takes so many GPUs; 0 on a CPU."""
@@ -37,6 +41,7 @@ class Prices:
 
     times: TimesByDevice
     executor: str
+    cold: ColdTimes = field(default_factory=ColdTimes)
 
     def of(self, trial: Trial, num_to_run: int, resources: Resources, num_seeds: int | None = None) -> Price:
         """The price of `num_to_run` trials like `trial`.
@@ -47,7 +52,11 @@ class Prices:
         seeds = num_to_run if num_seeds is None else min(num_seeds, num_to_run)
         num_packed = num_together(trial, seeds, resources, self.executor)
         trial_s = self.times.of(resources, num_packed).trial_s(trial)
-        return Price(num_packed, trial_s, _times(math.ceil(num_to_run / num_packed), trial_s))
+        is_timed = trial_s is not None
+        if not is_timed:
+            trial_s = self.cold.trial_s(trial, resources, num_packed)
+        remaining_s = _times(math.ceil(num_to_run / num_packed), trial_s)
+        return Price(num_packed, trial_s, remaining_s, is_rough=not is_timed and trial_s is not None)
 
 
 def _times(count: int, seconds: float | None) -> float | None:

@@ -140,7 +140,7 @@ class Runner:
         settings = replace(settings, prune=rules or {}, probe=settings.probe if is_probed else None)
         self._check_machine(to_run, settings)
         records = [standing.record for standing in standings if standing.record is not None]
-        settings = replace(settings, predicted_s=forecast(to_run, records, settings))
+        settings = replace(settings, expected=forecast(to_run, records, settings))
         finished = {standing.trial.trial_id for standing in standings if standing.is_finished}
         changed = find_changed(self.results, to_run, settings)
         if changed and not (self.options.allow_code_change or self.options.retrain_changed):

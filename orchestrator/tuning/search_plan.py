@@ -32,6 +32,8 @@ class SearchPlan:
     """Search seeds of a proposal that one process trains together, at most."""
     trial_time_s: float | None
     """Expected training time of one of them; of its pack where it is packed."""
+    is_time_rough: bool
+    """Whether it comes from the processor's speed alone."""
     remaining_time_s: float | None
     gpu_hours: float | None
     chosen: Mapping[str, Any] | None
@@ -69,6 +71,7 @@ def plan_search(
         num_to_run=num_to_run,
         num_packed=price.num_packed,
         trial_time_s=price.trial_s,
+        is_time_rough=price.is_rough,
         remaining_time_s=price.remaining_s,
         gpu_hours=price.gpu_hours(gpus),
         chosen=None if choice is None else dict(choice.values),

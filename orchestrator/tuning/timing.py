@@ -30,6 +30,16 @@ class Work:
     num_epochs: int
 
 
+@dataclass(frozen=True)
+class ExpectedTime:
+    """How long a trial will train."""
+
+    seconds: float
+    """In epochs."""
+    is_rough: bool = False
+    """Whether it comes from the speed of the processor alone, because nothing alike was timed."""
+
+
 class EpochTimes:
     """Seconds an epoch, by family and depth, on one kind of device."""
 

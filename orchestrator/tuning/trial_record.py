@@ -70,6 +70,7 @@ def _shared(
     trial: Trial, attempt: Attempt, settings: RunSettings, rows: Sequence[EpochMetrics], probe_times_s: ProbeTimes
 ) -> dict[str, Any]:
     num_params, flops = _counts(trial)
+    expected = settings.expected.get(trial.trial_id)
     return {
         "trial_id": trial.trial_id,
         "trial": trial.canonical(),
@@ -81,7 +82,8 @@ def _shared(
         "deviations": attempt.deviations,
         "provenance": _provenance(trial, attempt, settings),
         "num_packed": max((row.num_packed for row in rows), default=1),
-        "predicted_time_s": settings.predicted_s.get(trial.trial_id),
+        "predicted_time_s": None if expected is None else expected.seconds,
+        "is_predicted_roughly": expected is not None and expected.is_rough,
         "predicted_memory_mib": _predicted_memory(trial, attempt),
         "probe_time_s": probe_times_s[0] if probe_times_s else None,
         "skip_time_s": probe_times_s[1] if probe_times_s else None,

@@ -112,7 +112,8 @@ def forecast_table(table: pd.DataFrame) -> TextTable:
         ratio = f"{took / expected:.2f}" if expected else ABSENT
         if num_packed > 1:
             label, ratio, memory = f"{label}, {num_packed} seeds in one pass", ABSENT, (ABSENT, ABSENT)
-        rows.append((str(label), str(len(trials)), duration(expected), duration(took), ratio, *memory))
+        rough = "~" * bool(trials["is_predicted_roughly"].any())
+        rows.append((str(label), str(len(trials)), rough + duration(expected), duration(took), ratio, *memory))
     headings = ("cell", "trials", "expected", "took", "took / expected", "expected MiB", "needed MiB")
     return TextTable(headings, tuple(rows[:MAX_ROWS]), max(0, len(rows) - MAX_ROWS))
 

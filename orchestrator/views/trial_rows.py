@@ -24,7 +24,8 @@ MODEL_FIELDS = ("depth", "attention", "embed_dim", "num_heads")
 
 FROM_RECORD: tuple[str, ...] = ("num_params", "flops", "num_epochs", "val_acc", "val_loss", "test_acc", "test_loss")
 FROM_RECORD += ("num_test_images", "wall_time_s", "train_time_s", "peak_memory_mib", "num_attempts", "diverged")
-FROM_RECORD += ("micro_batch_size", "num_packed", "predicted_time_s", "predicted_memory_mib")
+FROM_RECORD += ("micro_batch_size", "num_packed", "predicted_time_s", "is_predicted_roughly")
+FROM_RECORD += ("predicted_memory_mib",)
 FROM_PROVENANCE: tuple[str, ...] = ("code_fingerprint", "data_fingerprint", "host", "executor")
 FROM_PROVENANCE += ("git_commit", "git_dirty", "command")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from orchestrator.training import epoch_time
 from orchestrator.trial import Trial
 from orchestrator.tuning import calibration
 from orchestrator.tuning.calibration import calibrate, ends_of_families, known_calibrations
+from orchestrator.tuning.cold_times import ColdTimes
 from orchestrator.tuning.events import RunSettings
 from orchestrator.tuning.forecast import TimesByDevice, forecast
 from orchestrator.tuning.plan import build_plan, trials_by_device
+from orchestrator.tuning.timing import ExpectedTime
 from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
 
 DEPTHS = TEXT.replace("depth: [1, 2]", "depth: [1, 2, 3]")
@@ -70,13 +73,20 @@ def test_what_was_trained_counts_more_than_what_was_timed(results: ResultsDir, m
     other = next(trial for trial in grid.trials if trial.model.attention != trained.model.attention)
     assert times.epoch_s(other) == pytest.approx(1.0 + 2.0 * other.model.depth)
     found = forecast([trained, other], [record], settings_of(results))
-    assert found[trained.trial_id] == pytest.approx(10.0 * trained.train.epochs)
-    assert found[other.trial_id] == pytest.approx((1.0 + 2.0 * other.model.depth) * other.train.epochs)
+    assert found[trained.trial_id].seconds == pytest.approx(10.0 * trained.train.epochs)
+    assert found[other.trial_id].seconds == pytest.approx((1.0 + 2.0 * other.model.depth) * other.train.epochs)
+    assert not any(one.is_rough for one in found.values())
 
 
-def test_nothing_known_is_forecast_as_nothing(results: ResultsDir) -> None:
+def test_where_nothing_is_known_this_processor_tells_and_a_cluster_does_not(results: ResultsDir) -> None:
     _, grid = spec_and_grid()
-    assert forecast(grid.trials, [], settings_of(results)) == {}
+    settings = settings_of(results)
+    found = forecast(grid.trials, [], settings)
+    assert found == {
+        trial.trial_id: ExpectedTime(ColdTimes().trial_s(trial, settings.resources) or 0.0, is_rough=True)
+        for trial in grid.trials
+    }
+    assert forecast(grid.trials, [], dataclasses.replace(settings, address="ray://head:10001")) == {}
 
 
 def test_the_newest_of_a_trial_is_kept_and_other_versions_and_damage_are_not_read(

@@ -9,16 +9,30 @@ from orchestrator import cost, durable, provenance
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.record import Attempt, EpochMetrics, State
 from orchestrator.results import ResultsDir
+from orchestrator.tuning.cold_times import ColdTimes
 from orchestrator.tuning.forecast import TimesByDevice
 from orchestrator.tuning.plan import build_plan
 from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
 
+ON_GPU = TEXT.replace("tracking:", "resources: {gpus: 1}\ntracking:")
 
-def test_nothing_measured_leaves_every_time_unknown(results: ResultsDir) -> None:
-    plan = build_plan(*spec_and_grid(), results)
+
+def test_nothing_measured_leaves_every_time_of_a_gpu_unknown(results: ResultsDir) -> None:
+    plan = build_plan(*spec_and_grid(ON_GPU), results)
     assert (plan.num_trials, plan.num_finished, plan.num_to_run) == (8, 0, 8)
-    assert (plan.remaining_time_s, plan.gpu_hours) == (None, 0.0)
+    assert (plan.remaining_time_s, plan.gpu_hours, plan.is_time_rough) == (None, None, False)
     assert {(cell.standing, cell.trial_time_s) for cell in plan.cells} == {("new", None)}
+    assert not results.root.exists()
+
+
+def test_nothing_measured_leaves_rough_times_of_this_processor(results: ResultsDir) -> None:
+    spec, grid = spec_and_grid()
+    plan = build_plan(spec, grid, results)
+    assert plan.is_time_rough
+    assert plan.remaining_time_s == pytest.approx(sum(2 * (cell.trial_time_s or 0.0) for cell in plan.cells))
+    for cell, planned in zip(grid.cells, plan.cells, strict=True):
+        assert planned.is_time_rough
+        assert planned.trial_time_s == ColdTimes().trial_s(cell.trials[0], spec.resources)
     assert not results.root.exists()
 
 
@@ -39,17 +53,18 @@ def test_finished_trials_price_the_others(results: ResultsDir) -> None:
     assert cells[2, "self"].trial_time_s == pytest.approx(10.0)
     assert cells[2, "self"].remaining_time_s == pytest.approx(10.0)
     assert cells[1, "self"].remaining_time_s == pytest.approx(2 * 5.0)
-    assert cells[1, "reattention"].trial_time_s is None
+    assert [cells[key].is_time_rough for key in ((2, "self"), (1, "self"), (1, "reattention"))] == [False, False, True]
 
 
 def test_a_rule_for_seeds_is_priced_at_most_and_earlier_rounds_count(results: ResultsDir) -> None:
-    spec, grid = spec_and_grid(TEXT.replace("seeds: 2", "seeds: {min: 2, max: 5, until: {ci_half_width: 0.01}}"))
+    text = ON_GPU.replace("seeds: 2", "seeds: {min: 2, max: 5, until: {ci_half_width: 0.01}}")
+    spec, grid = spec_and_grid(text)
     unknown = build_plan(spec, grid, results)
     assert (unknown.num_trials, unknown.num_trials_at_most, unknown.remaining_time_at_most_s) == (8, 20, None)
     for cell in grid.cells:
         for trial in cell.trials:
-            write_record(results, trial, train_time_s=10.0, num_epochs=2)
-    write_record(results, grid.cells[0].trial(2), train_time_s=10.0, num_epochs=2)
+            write_record(results, trial, train_time_s=10.0, num_epochs=2, device="NVIDIA H200")
+    write_record(results, grid.cells[0].trial(2), train_time_s=10.0, num_epochs=2, device="NVIDIA H200")
     plan = build_plan(spec, grid, results)
     assert (plan.num_trials, plan.num_finished, plan.num_to_run, plan.num_trials_at_most) == (9, 9, 0, 20)
     assert (plan.remaining_time_s, plan.remaining_time_at_most_s) == (0.0, pytest.approx(11 * 10.0))
@@ -81,7 +96,7 @@ def test_a_trial_that_has_begun_tells_the_time_too(results: ResultsDir) -> None:
 
 
 def test_a_finished_sweep_has_nothing_left_to_pay(results: ResultsDir) -> None:
-    spec, grid = spec_and_grid(TEXT.replace("tracking:", "resources: {gpus: 1}\ntracking:"))
+    spec, grid = spec_and_grid(ON_GPU)
     for trial in grid.trials:
         write_record(results, trial)
     plan = build_plan(spec, grid, results)

@@ -15,6 +15,7 @@ from orchestrator.trial import Trial
 from orchestrator.tuning.forecast import TimesByDevice, forecast
 from orchestrator.tuning.plan import SweepPlan, build_plan
 from orchestrator.tuning.price import Price, Prices
+from orchestrator.tuning.timing import ExpectedTime
 from tests.tuning.searches import TEXT as SEARCHED
 from tests.tuning.searches import tuned
 from tests.tuning.sweeps import TEXT, spec_and_grid, write_record
@@ -101,7 +102,8 @@ def test_packs_are_counted_whole_and_nothing_to_run_takes_no_time(results: Resul
     assert prices.of(trial, 5, pack) == Price(3, 20.0, 40.0)
     assert prices.of(trial, 6, pack, num_seeds=2) == Price(2, 16.0, 48.0)
     assert prices.of(trial, 4, Resources(pack=4)) == Price(4, None, None)
-    assert prices.of(trial, 0, pack) == Price(1, None, 0.0)
+    rough = prices.of(trial, 0, pack)
+    assert (rough.num_packed, rough.remaining_s, rough.is_rough) == (1, 0.0, True)
     assert (Price(3, 20.0, 7200.0).gpu_hours(0.5), Price(3, None, None).gpu_hours(1.0)) == (1.0, None)
 
 
@@ -140,4 +142,4 @@ def test_nothing_is_expected_of_what_will_be_packed(results: ResultsDir) -> None
     record = write_record(results, trials[0], train_time_s=10.0, num_epochs=2)
     settings = settings_for(results, trials, "serial", resources=Resources(pack=3))
     assert forecast(trials[1:], [record], settings) == {}
-    assert forecast(trials[4:], [record], settings) == {trials[4].trial_id: pytest.approx(10.0)}
+    assert forecast(trials[4:], [record], settings) == {trials[4].trial_id: ExpectedTime(pytest.approx(10.0))}

@@ -111,6 +111,9 @@ def test_what_was_expected_stands_beside_what_was_measured() -> None:
     on_gpu = {"predicted_time_s": 10.0, "train_time_s": 10.0, "predicted_memory_mib": 2000.0, "peak_memory_mib": 2100.0}
     (row,) = forecast_table(make_table([on_gpu])).rows
     assert row[-2:] == ("2,000", "2,100")
+    rough = [{"seed": 0, "is_predicted_roughly": True, **on_gpu}, {"seed": 1, "is_predicted_roughly": False, **on_gpu}]
+    (row,) = forecast_table(make_table(rough)).rows
+    assert row[2] == "~10 s"
     packed = {"num_packed": 3, "predicted_time_s": 10.0, "train_time_s": 25.0, "predicted_memory_mib": 2000.0}
     alone, together = forecast_table(make_table([on_gpu, packed])).rows
     assert alone[0] == "depth 12, self"
