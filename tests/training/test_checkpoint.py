@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from orchestrator.record import EpochMetrics
@@ -107,3 +108,10 @@ def test_no_file_of_a_checkpoint_is_a_pickle(tmp_path: Path) -> None:
     CheckpointStore(tmp_path).save(PROGRESS, model, optimizer, None)
     names = {path.name for path in (tmp_path / "1-0").iterdir()}
     assert {Path(name).suffix for name in names} == {".safetensors", ".json"}
+
+
+def test_weights_are_the_bytes_that_safetensors_writes_for_torch() -> None:
+    model, _ = trained()
+    assert weights_bytes(model) == save(dict(model.state_dict()))
+    model.register_buffer("rounded", torch.arange(3.0).bfloat16())  # a type that NumPy lacks
+    assert weights_bytes(model) == save(dict(model.state_dict()))
