@@ -8,7 +8,7 @@ pass over the maps, and its scale multiplies the summed values instead of the ma
 
 The conv bias c and tau cancel. Maps are computed a few images at a time, and again in the backward pass.
 
-Shape suffixes: B batch, N tokens, H heads, K head_dim.
+Shape suffixes: B batch, N tokens, H heads, K head_dim, P the heads of all images of a portion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BYTES_AT_A_TIME = 2**18
+BYTES_AT_A_TIME = 2**19
 """Of the maps of as many images as are worked on together; a few times that stays in a processor's cache."""
 
 
@@ -37,19 +37,21 @@ def mix_values(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor,
 
 
 class _MixValues(torch.autograd.Function):
-    """Keeps its inputs and nothing else."""
+    """Keeps its inputs and nothing else. `torch.bmm` copies no map, where `@` of four dimensions often does."""
 
     @staticmethod
     def forward(
         q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, scale: float
     ) -> tuple[Tensor, Tensor]:
-        out_BHNK = torch.empty_like(v_BHNK, memory_format=torch.contiguous_format)
+        out_BHNK = torch.empty_like(v_BHNK.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
         square_H = theta_HH.new_zeros(theta_HH.shape[0])
-        for images, rows in _portions(q_BHNK):
-            k, v = k_BHNK[images], v_BHNK[images]
-            mixed = _mix(theta_HH, _centre(_softmax_map(q_BHNK[images, :, rows] * scale, k)))
-            square_H += torch.linalg.vector_norm(mixed, dim=(0, 2, 3)).square()
-            out_BHNK[images, :, rows] = mixed @ v
+        for images in _portions(q_BHNK):
+            q_PNK = (q_BHNK[images] * scale).flatten(0, 1)
+            k_PNK, v_PNK = k_BHNK[images].flatten(0, 1), v_BHNK[images].flatten(0, 1)
+            softmax_PNN = _softmax_map(q_PNK, k_PNK)
+            mixed_PNN = _mix(theta_HH, softmax_PNN.sub_(_mean(softmax_PNN)))
+            square_H += torch.linalg.vector_norm(_by_head(mixed_PNN, theta_HH), dim=(0, 2)).square()
+            out_BHNK[images] = torch.bmm(mixed_PNN, v_PNK).view_as(q_BHNK[images])
         return out_BHNK, square_H / _count(q_BHNK)
 
     @staticmethod
@@ -65,21 +67,23 @@ class _MixValues(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         q_BHNK, k_BHNK, v_BHNK, theta_HH = ctx.saved_tensors
         of_out_BHNK, of_square_H = gradients
-        slope_H11 = (of_square_H * (2.0 / _count(q_BHNK)))[:, None, None]
-        of_q, of_k, of_v = torch.empty_like(q_BHNK), torch.zeros_like(k_BHNK), torch.zeros_like(v_BHNK)
+        slope_H1 = (of_square_H * (2.0 / _count(q_BHNK)))[:, None]
+        of_q, of_k, of_v = (torch.empty_like(tensor) for tensor in (q_BHNK, k_BHNK, v_BHNK))
         of_theta_HH = torch.zeros_like(theta_HH)
-        for images, rows in _portions(q_BHNK):
-            q, of_out = q_BHNK[images, :, rows] * ctx.scale, of_out_BHNK[images, :, rows]
-            k, v = k_BHNK[images], v_BHNK[images]
-            softmax = _softmax_map(q, k)
-            centred = _centre(softmax)
-            mixed = _mix(theta_HH, centred)
-            of_v[images] += mixed.transpose(-2, -1) @ of_out
-            of_mixed = torch.addcmul(of_out @ v.transpose(-2, -1), mixed, slope_H11)
-            of_theta_HH += (of_mixed.flatten(2) @ centred.flatten(2).transpose(-2, -1)).sum(0)
-            of_logits = _softmax_backward(_mix(theta_HH.T, of_mixed), softmax)
-            of_q[images, :, rows] = of_logits @ k * ctx.scale
-            of_k[images] += of_logits.transpose(-2, -1) @ q
+        for images in _portions(q_BHNK):
+            q_PNK = (q_BHNK[images] * ctx.scale).flatten(0, 1)
+            of_out_PNK = of_out_BHNK[images].flatten(0, 1)
+            k_PNK, v_PNK = k_BHNK[images].flatten(0, 1), v_BHNK[images].flatten(0, 1)
+            softmax_PNN = _softmax_map(q_PNK, k_PNK)
+            centred_PNN = softmax_PNN - _mean(softmax_PNN)
+            mixed_PNN = _mix(theta_HH, centred_PNN)
+            of_v[images] = torch.bmm(mixed_PNN.mT, of_out_PNK).view_as(of_v[images])
+            _by_head(mixed_PNN, theta_HH).mul_(slope_H1)  # in place, as is the next line: nobody needs it any more
+            of_mixed_PNN = mixed_PNN.baddbmm_(of_out_PNK, v_PNK.mT)
+            of_theta_HH += torch.bmm(_by_head(of_mixed_PNN, theta_HH), _by_head(centred_PNN, theta_HH).mT).sum(0)
+            of_logits_PNN = _softmax_backward(_mix(theta_HH.T, of_mixed_PNN), softmax_PNN)
+            of_q[images] = torch.bmm(of_logits_PNN, k_PNK).mul_(ctx.scale).view_as(of_q[images])
+            of_k[images] = torch.bmm(of_logits_PNN.mT, q_PNK).view_as(of_k[images])
         return of_q, of_k, of_v, of_theta_HH, None
 
 
@@ -99,14 +103,12 @@ def one_by_one(
     return outputs, (0,) * len(outputs)
 
 
-def _portions(q_BHNK: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Images and rows of their maps that are worked on together: whole maps of a few images, or a part of one's."""
+def _portions(q_BHNK: Tensor) -> Iterator[slice]:
+    """Images whose maps are worked on together, at least one."""
     num_images, num_heads, num_tokens, _ = q_BHNK.shape
-    num_rows = max(1, BYTES_AT_A_TIME // (num_heads * num_tokens * q_BHNK.element_size()))
-    size = max(1, num_rows // num_tokens)
+    size = max(1, BYTES_AT_A_TIME // (num_heads * num_tokens**2 * q_BHNK.element_size()))
     for start in range(0, num_images, size):
-        for row in range(0, num_tokens, num_rows):
-            yield slice(start, start + size), slice(row, row + num_rows)
+        yield slice(start, start + size)
 
 
 def _count(q_BHNK: Tensor) -> int:
@@ -115,17 +117,22 @@ def _count(q_BHNK: Tensor) -> int:
     return num_images * num_tokens**2
 
 
-def _softmax_map(q: Tensor, k: Tensor) -> Tensor:
-    return (q @ k.transpose(-2, -1)).softmax(dim=-1)
+def _softmax_map(q_PNK: Tensor, k_PNK: Tensor) -> Tensor:
+    return torch.bmm(q_PNK, k_PNK.mT).softmax(dim=-1)
 
 
-def _centre(softmax: Tensor) -> Tensor:
-    """Minus its mean, which is 1/N."""
-    return softmax - 1.0 / softmax.shape[-1]
+def _mean(softmax_PNN: Tensor) -> float:
+    return 1.0 / softmax_PNN.shape[-1]
 
 
-def _mix(theta_HH: Tensor, maps: Tensor) -> Tensor:
-    return (theta_HH @ maps.flatten(2)).view_as(maps)
+def _by_head(maps_PNN: Tensor, theta_HH: Tensor) -> Tensor:
+    """The maps as [images, H, all numbers of a map], the same memory."""
+    return maps_PNN.view(-1, len(theta_HH), maps_PNN.shape[1] * maps_PNN.shape[2])
+
+
+def _mix(theta_HH: Tensor, maps_PNN: Tensor) -> Tensor:
+    maps = _by_head(maps_PNN, theta_HH)
+    return torch.bmm(theta_HH.expand(len(maps), -1, -1), maps).view_as(maps_PNN)
 
 
 def _softmax_backward(of_softmax: Tensor, softmax: Tensor) -> Tensor:
