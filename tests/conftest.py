@@ -101,7 +101,7 @@ def repeatable() -> None:
 
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> ProcessorSpeed:
-    """What the processor is taken for where its speed is asked for, in place of half a second's measurement."""
+    """What the processor is taken for where its speed is asked for, in place of a third of a second's measurement."""
     speed = ProcessorSpeed(flops_s=1e11, adds_s=1e10, calls_s=4e6)
     monkeypatch.setattr("orchestrator.tuning.cold_times.measure_speed", lambda: speed)
     return speed
