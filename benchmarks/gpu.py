@@ -33,6 +33,7 @@ STEPS = (
     Step("tests", ("pytest", "-m", "gpu", "-q"), 300.0),
     Step("reattention", ("benchmarks", "reattention_gpu"), 150.0),
     Step("throughput", ("benchmarks", "throughput_gpu"), 240.0),
+    Step("prices", ("benchmarks", "prices"), 240.0),
     Step("stacking", ("benchmarks", "stacking"), 400.0),
 )
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import copy
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks.reattention_cpu import Shape
-from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device
-from orchestrator import provenance
+from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device, show_result, signature
 from orchestrator.models import build_model, fused, reattention
 
 FORMS = ("self", "fused", "with maps")
@@ -150,16 +147,11 @@ def make_table(found: Mapping[Shape, Mapping[str, Found]]) -> str:
 
 def describe(words: Sequence[str], depth: int, num_steps: int, device: str) -> str:
     """What was measured, on what, and whether the kernels were used."""
-    versions = {name: provenance.versions()[name] for name in ("orch", "python", "torch", "timm")}
-    if device == "cuda":
-        versions |= {"CUDA": str(torch.version.cuda), "triton": version("triton")}
-    where = torch.cuda.get_device_name() if device == "cuda" else provenance.cpu_name()
     refused = sorted({reason for reason in fused._verdicts.values() if reason})
     said = (
         f"Training steps of {depth} blocks with AdamW under bfloat16 autocast; `self` is timm's self-attention (SDPA). "
         f"Medians of {num_steps} steps in turn. The error is of one attention's output at the start, over float64.\n\n"
-        f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
-        f"`{shlex.join(['python', '-m', 'benchmarks', 'reattention_gpu', *words])}`\n"
+        f"{signature('reattention_gpu', words, device, packages=('triton',))}"
     )
     return said + "".join(f"\nNot fused: {reason}.\n" for reason in refused)
 
@@ -178,8 +170,5 @@ def main(arguments: Sequence[str]) -> int:
         found[shape] = measure(shape, options.depth, options.steps, options.device)
         print(shape.name, file=sys.stderr)
     text = f"{make_table(found)}\n{describe(arguments, options.depth, options.steps, options.device)}"
-    print(text)
-    if options.device == "cuda" and not options.small:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(f"# {str(__doc__).splitlines()[0]}\n\n{text}")
+    show_result(text, str(__doc__), options)
     return 0

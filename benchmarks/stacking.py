@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import shlex
 import statistics
 import sys
 import time
@@ -17,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device
-from orchestrator import provenance
+from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device, show_result, signature
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.training import loop
 from orchestrator.training.augment import train_batches
@@ -209,14 +207,12 @@ def make_table(found: Mapping[Shape, tuple[Mapping[int, Found], float]]) -> str:
 
 def describe(words: Sequence[str], precision: str, num_rounds: int, device: str) -> str:
     """What was measured, and on what."""
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{provenance.cpu_name()}, one thread a process"
-    versions = {name: provenance.versions()[name] for name in ("orch", "python", "torch", "timm")}
+    threads = "" if device == "cuda" else ", one thread a process"
     return (
         "Times over that of a step of one seed alone, loading, crops, flips and clipping included; "
-        f"{precision}, AdamW. Stacked: medians of {num_rounds} steps in turn. "
+        f"{precision}, AdamW{threads}. Stacked: medians of {num_rounds} steps in turn. "
         "Processes: the slowest of as many at once.\n\n"
-        f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
-        f"`{shlex.join(['python', '-m', 'benchmarks', 'stacking', *words])}`\n"
+        f"{signature('stacking', words, device)}"
     )
 
 
@@ -248,8 +244,5 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         loop.load_data = before
     text = f"{make_table(found)}\n{describe(arguments, precision, options.rounds, options.device)}"
-    print(text)
-    if options.device == "cuda" and not options.small:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(f"# {str(__doc__).splitlines()[0]}\n\n{text}")
+    show_result(text, str(__doc__), options)
     return 0

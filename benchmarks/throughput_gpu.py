@@ -6,7 +6,6 @@ Short steps, which launches hold up, are measured as CUDA graphs too.
 from __future__ import annotations
 
 import argparse
-import shlex
 import statistics
 import sys
 import time
@@ -17,8 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.training_steps import NO_GPU, add_device_options, endless_steps, lacks_device
-from orchestrator import provenance
+from benchmarks.training_steps import NO_GPU, add_device_options, endless_steps, lacks_device, show_result, signature
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.errors import TrainingError
 from orchestrator.training import loop
@@ -101,7 +99,7 @@ class Training:
     """Steps of one trial, batches and all, epoch after epoch."""
 
     def __init__(self, trial: Trial, data: Dataset, settings: Settings) -> None:
-        with _given(data):
+        with given(data):
             self.trainer = Trainer(trial, settings, None, never_stop)
         self.trainer.model.train()
         self.steps = endless_steps(self.trainer)
@@ -120,7 +118,7 @@ class Training:
 
 
 @contextmanager
-def _given(data: Dataset) -> Iterator[None]:
+def given(data: Dataset) -> Iterator[None]:
     """A trainer that is made inside trains on `data`."""
     before, loop.load_data = loop.load_data, lambda *_: data
     try:
@@ -179,16 +177,11 @@ def make_table(found: Mapping[tuple[Case, str], Mapping[str, Found]]) -> str:
 
 def describe(words: Sequence[str], options: argparse.Namespace) -> str:
     """What was measured, and on what."""
-    versions = {name: provenance.versions()[name] for name in ("orch", "python", "torch", "timm")}
-    if options.device == "cuda":
-        versions["CUDA"] = str(torch.version.cuda)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else provenance.cpu_name()
     return (
         f"{options.depth} blocks, bfloat16 autocast, AdamW, gradients clipped; noise in memory, cropped and flipped. "
         f"Medians of {options.rounds} stretches of {options.steps} steps in turn. A peak counts what the "
         f"rows above it keep: weights, and the activations of a graph.\n\n"
-        f"{where}; {', '.join(f'{name} {number}' for name, number in versions.items())}. "
-        f"`{shlex.join(['python', '-m', 'benchmarks', 'throughput_gpu', *words])}`\n"
+        f"{signature('throughput_gpu', words, options.device)}"
     )
 
 
@@ -210,8 +203,5 @@ def main(arguments: Sequence[str]) -> int:
             found[case, attention] = measure(case, attention, *settings)
             print(f"{case.name}, batch {case.batch_size}, {attention}", file=sys.stderr)
     text = f"{make_table(found)}\n{describe(arguments, options)}"
-    print(text)
-    if options.device == "cuda" and not options.small:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(f"# {str(__doc__).splitlines()[0]}\n\n{text}")
+    show_result(text, str(__doc__), options)
     return 0

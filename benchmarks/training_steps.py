@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from orchestrator import provenance
 from orchestrator.configs import DataConfig
 from orchestrator.training.augment import train_batches
 from orchestrator.training.loop import Trainer
@@ -60,6 +63,33 @@ def add_device_options(parser: argparse.ArgumentParser, result: Path, on_cpu: st
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=on_cpu and f"cpu: {on_cpu}")
     parser.add_argument("--small", action="store_true", help="one tiny model, to see that it runs")
     parser.add_argument("--out", type=Path, default=result, help=f"default {result.name} in {result.parent}")
+
+
+def signature(name: str, words: Sequence[str], device: str, packages: Sequence[str] = ()) -> str:
+    """Where a benchmark was run, by what versions, and the command.
+
+    Args:
+        packages: whose versions count on a GPU too.
+    """
+    versions = {package: provenance.versions()[package] for package in ("orch", "python", "torch", "timm")}
+    if device == "cuda":
+        versions |= {"CUDA": str(torch.version.cuda)} | {package: version(package) for package in packages}
+    where = torch.cuda.get_device_name() if device == "cuda" else provenance.cpu_name()
+    command = shlex.join(["python", "-m", "benchmarks", name, *words])
+    return f"{where}; {', '.join(f'{package} {number}' for package, number in versions.items())}. `{command}`\n"
+
+
+def show_result(text: str, title: str, options: argparse.Namespace) -> None:
+    """Print it, and on a GPU write it down.
+
+    Args:
+        title: the benchmark's docstring, whose first line becomes the heading.
+        options: with those of `add_device_options`.
+    """
+    print(text)
+    if options.device == "cuda" and not options.small:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(f"# {title.splitlines()[0]}\n\n{text}")
 
 
 def lacks_device(device: str) -> bool:

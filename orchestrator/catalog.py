@@ -25,6 +25,9 @@ MAP_FREE_FROM = 65
 FEW_TOKENS = 32
 """Of fewer tokens a CPU that trains keeps the map of self-attention, because that is faster than a fused kernel."""
 
+SMALL_SIDE = 64
+"""Images of at most this many pixels a side, all of one size, are decoded once and kept in memory."""
+
 _LAST = ("reattention_last",)
 _THETA = (*_LAST, "reattention_init", "reattention_frozen")
 
@@ -164,8 +167,9 @@ class DatasetInfo:
     img_size: int | None
     in_chans: int
     num_classes: int | None
-    num_train: int | None = None
-    """Images of the official training part, or all where there is no other; None where only the files tell."""
+    num_images: tuple[int, int] | None = None
+    """Images of the official training part, or all where there is no other, and of the test part; None where only the
+    files tell."""
     has_test_part: bool = True
     """Whether the dataset comes with an official test part; else a fixed stratified share becomes the test split."""
     needs_id: bool = False
@@ -177,10 +181,10 @@ class DatasetInfo:
 
 DATASETS: Mapping[str, DatasetInfo] = {
     "digits": DatasetInfo(
-        "scikit-learn's bundled handwritten digits, 1,797 grey images", 8, 1, 10, 1797, has_test_part=False
+        "scikit-learn's bundled handwritten digits, 1,797 grey images", 8, 1, 10, (1797, 0), has_test_part=False
     ),
-    "cifar10": DatasetInfo("CIFAR-10, 60,000 colour images", 32, 3, 10, 50_000, is_fetched=True),
-    "cifar100": DatasetInfo("CIFAR-100, 60,000 colour images", 32, 3, 100, 50_000, is_fetched=True),
+    "cifar10": DatasetInfo("CIFAR-10, 60,000 colour images", 32, 3, 10, (50_000, 10_000), is_fetched=True),
+    "cifar100": DatasetInfo("CIFAR-100, 60,000 colour images", 32, 3, 100, (50_000, 10_000), is_fetched=True),
     "image_folder": DatasetInfo(
         "a tree train/<class>/* and val/<class>/* (or test/)", None, 3, None, needs_id=True, needs_root=True
     ),

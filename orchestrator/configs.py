@@ -234,6 +234,11 @@ class TrainConfig(_Section):
     checkpoint_minutes: Annotated[float, Gt(0.0)] = field(default=10.0, compare=False, metadata=NOT_HASHED)
     """Wall time between checkpoints inside a long epoch."""
 
+    @property
+    def needs_pillow(self) -> bool:
+        """Whether images are changed one by one, on the host, because batches cannot be."""
+        return self.random_resized_crop is not None or self.auto_augment is not None or self.color_jitter > 0
+
 
 SECTIONS: Mapping[str, type] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
 

@@ -11,8 +11,8 @@ import dataclasses
 from collections.abc import Callable
 
 from orchestrator.attention_cost import attention_bytes, attention_flops, attention_params
-from orchestrator.catalog import attention_info, is_dotted_attention
-from orchestrator.configs import ModelConfig, TrainConfig
+from orchestrator.catalog import DATASETS, SMALL_SIDE, attention_info, is_dotted_attention
+from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
 from orchestrator.trial import Trial
 
 MIB = 2**20
@@ -107,13 +107,39 @@ def with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
 
 
 def memory_mib(trial: Trial, num_parameters: int | None = None, *, on_gpu: bool = False) -> float:
-    """Estimated peak of training in MiB: weights, gradients, optimizer state, and activations of one micro-batch.
+    """Estimated peak of training in MiB: weights, gradients, optimizer state, and activations of one micro-batch; on a
+    GPU the images that it keeps too.
 
     Args:
         num_parameters: the model's parameters, needed where the attention has no closed form.
     """
     params = num_params(trial) if num_parameters is None else num_parameters
-    return params * _bytes_per_param(trial.train) / MIB + activation_mib(trial, on_gpu=on_gpu)
+    images_mib = kept_images_mib(trial) if on_gpu else 0.0
+    return params * _bytes_per_param(trial.train) / MIB + activation_mib(trial, on_gpu=on_gpu) + images_mib
+
+
+def kept_images_mib(trial: Trial) -> float:
+    """MiB of pixels that stay on a GPU for the whole training: those of small images whose number is known beforehand,
+    but for training images that Pillow changes one by one.
+    """
+    found = num_images(trial.data)
+    if found is None or trial.model.img_size > SMALL_SIDE:
+        return 0.0
+    num_train, num_val, num_test = found
+    num_kept = num_val + num_test + (0.0 if trial.train.needs_pillow else num_train)
+    return num_kept * trial.data.in_chans * trial.model.img_size**2 / MIB
+
+
+def num_images(data: DataConfig) -> tuple[float, float, float] | None:
+    """Images for training, validation and test, to within one a label; None where only the files tell."""
+    info = DATASETS[data.name]
+    if info.num_images is None:
+        return None
+    num_train, num_test = map(float, info.num_images)
+    if not info.has_test_part:
+        num_test = num_train * (data.test_fraction or 0.0)
+        num_train -= num_test
+    return num_train * (1.0 - data.val_fraction), num_train * data.val_fraction, num_test
 
 
 def activation_mib(trial: Trial, *, on_gpu: bool = False) -> float:

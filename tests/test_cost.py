@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator import cost
 from orchestrator.catalog import ATTENTIONS
+from orchestrator.configs import DataConfig
 from orchestrator.models import build_model, count_on_meta
+from orchestrator.training.augment import resident
+from orchestrator.training.data import load_data
+from orchestrator.training.moving import pixels_of
 from orchestrator.trial import Trial
 from tests.models.trials import PAPER, make_trial
 
@@ -152,3 +157,35 @@ def test_memory_counts_weights_gradients_moments_copies_and_the_micro_batch():
 def test_cost_needs_neither_torch_nor_numpy():
     code = "import sys, orchestrator.cost; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(cost.__file__).parents[1])
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.1, 0.2), (0.25, 0.5), (0.0, 0.1)])
+def test_images_that_stay_on_a_gpu_are_those_that_move_there(val: float, test: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
+    data = DataConfig(name="digits", num_classes=10, in_chans=1, val_fraction=val, test_fraction=test)
+    trial = replace(make_trial(img_size=8), data=data)
+    loaded = load_data(data, 8)
+    splits = [split for split in (loaded.train, loaded.val, loaded.test) if split is not None]
+    found = cost.num_images(data)
+    assert found is not None
+    assert [count for count in found if count] == pytest.approx([len(split) for split in splits], abs=10)
+    moved = resident(loaded, trial, torch.device("meta"))
+    num_bytes = sum(pixels_of(split).nbytes for split in (moved.train, moved.val, moved.test) if split is not None)
+    assert cost.kept_images_mib(trial) == pytest.approx(num_bytes / cost.MIB)
+    assert cost.memory_mib(trial, on_gpu=True) == pytest.approx(
+        cost.memory_mib(trial) - cost.activation_mib(trial) + cost.activation_mib(trial, on_gpu=True)
+        + num_bytes / cost.MIB
+    )  # fmt: skip
+    by_pillow = replace(trial, train=replace(trial.train, color_jitter=0.4))
+    assert resident(loaded, by_pillow, torch.device("meta")).train is loaded.train
+    assert cost.kept_images_mib(by_pillow) == pytest.approx((1797 - found[0]) * 64 / cost.MIB)
+
+
+def test_no_large_images_stay_on_a_gpu_and_none_whose_number_only_files_tell():
+    cifar = DataConfig(name="cifar100", num_classes=100)
+    assert cost.num_images(cifar) == (45_000, 5_000, 10_000)
+    assert cost.kept_images_mib(replace(make_trial(img_size=32), data=cifar)) == 60_000 * 3 * 32**2 / cost.MIB
+    assert cost.kept_images_mib(replace(make_trial(img_size=96), data=cifar)) == 0.0
+    folder = DataConfig(name="image_folder", id="mine", root="/somewhere", num_classes=10)
+    assert cost.num_images(folder) is None
+    assert cost.kept_images_mib(replace(make_trial(img_size=32), data=folder)) == 0.0

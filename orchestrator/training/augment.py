@@ -111,9 +111,7 @@ def resident(dataset: Dataset, trial: Trial, device: torch.device) -> Dataset:
 
 
 def _works_on_batches(split: Split, trial: Trial) -> bool:
-    recipe = trial.train
-    needs_pil = recipe.random_resized_crop is not None or recipe.auto_augment is not None or recipe.color_jitter > 0
-    return _has_size(split, trial.model.img_size) and not needs_pil
+    return _has_size(split, trial.model.img_size) and not trial.train.needs_pillow
 
 
 def _has_size(split: Split, img_size: int) -> bool:

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from orchestrator.catalog import DATASETS
+from orchestrator.catalog import DATASETS, SMALL_SIDE
 from orchestrator.configs import DataConfig
 from orchestrator.errors import DataError
-from orchestrator.training.images import SMALL_SIDE, PixelImages, Split, channels_first
+from orchestrator.training.images import PixelImages, Split, channels_first
 from orchestrator.training.sources import LOADERS, Source, fetch_cifar
 from orchestrator.training.split import stratified_share
 

@@ -18,12 +18,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from orchestrator.catalog import SMALL_SIDE
 from orchestrator.errors import DataError
 
 Mode = Literal["L", "RGB"]
 
-SMALL_SIDE = 64
-"""Images of at most this many pixels a side, all of one size, are decoded once and kept in memory."""
 LARGEST_IN_MEMORY = 4 * 2**30
 """Bytes of decoded pixels beyond which small images too are decoded at each access."""
 

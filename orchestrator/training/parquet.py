@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator import durable
+from orchestrator.catalog import SMALL_SIDE
 from orchestrator.errors import DataError
 from orchestrator.training.cache import decoded, written
 from orchestrator.training.fingerprint import FileFacts, fingerprint_files, stamp_files
-from orchestrator.training.images import SMALL_SIDE, ArrowImages, EncodedImages, Mode, Split
+from orchestrator.training.images import ArrowImages, EncodedImages, Mode, Split
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMN = "label"

@@ -13,8 +13,8 @@ from functools import cached_property
 
 from orchestrator import cost
 from orchestrator.attention_cost import COSTS, AttentionCost
-from orchestrator.catalog import DATASETS, MAP_FREE_FROM
-from orchestrator.configs import DataConfig, ModelConfig
+from orchestrator.catalog import MAP_FREE_FROM
+from orchestrator.configs import ModelConfig
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
 from orchestrator.tuning.processor_speed import ProcessorSpeed, measure_speed
@@ -55,11 +55,11 @@ class ColdTimes:
         """Expected seconds of all epochs of `trial`; None where nothing here tells: on a GPU, for several workers or
         packed seeds, for what only the built model knows, or for a dataset whose size is not known beforehand.
         """
-        num_images = _num_images(trial.data)
+        num_images = cost.num_images(trial.data)
         is_alone = resources.gpus == 0 and resources.workers == 1 and num_packed == 1
         if num_images is None or not (is_alone and _is_plain(trial)):
             return None
-        num_train, num_val = num_images
+        num_train, num_val, _ = num_images
         recipe = trial.train
         num_steps = max(1.0, num_train // recipe.batch_size)
         epoch_s = step_s(trial, self.speed) * (num_steps + EVALUATION * num_val / recipe.batch_size)
@@ -103,15 +103,5 @@ def _map_adds(costs: AttentionCost, num_tokens: int, pairs: int) -> float:
 def _is_plain(trial: Trial) -> bool:
     """Whether a step of it is what the constants were fitted to."""
     recipe = trial.train
-    by_pillow = recipe.auto_augment is not None or recipe.color_jitter > 0 or recipe.random_resized_crop is not None
-    is_usual = recipe.precision == "fp32" and recipe.cos_reg is None and not by_pillow
+    is_usual = recipe.precision == "fp32" and recipe.cos_reg is None and not recipe.needs_pillow
     return is_usual and cost.is_closed_form(trial)
-
-
-def _num_images(data: DataConfig) -> tuple[float, float] | None:
-    """Images for training and for validation, to within one a label; None where only the files tell."""
-    known = DATASETS[data.name].num_train
-    if known is None:
-        return None
-    rest = known * (1.0 - (0.0 if DATASETS[data.name].has_test_part else data.test_fraction or 0.0))
-    return rest * (1.0 - data.val_fraction), rest * data.val_fraction
