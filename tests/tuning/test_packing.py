@@ -57,7 +57,7 @@ def test_auto_packs_what_leaves_a_gpu_idle(card: SimpleNamespace) -> None:
 
 
 def test_auto_packs_no_more_than_the_memory_holds(card: SimpleNamespace) -> None:
-    assert pack_size(SMALL, replace(GPU, gpus=0.05)) == 2
+    assert pack_size(SMALL, replace(GPU, gpus=0.06)) == 2
     card.total_memory = 2**20
     assert pack_size(SMALL, GPU) == 1
 
