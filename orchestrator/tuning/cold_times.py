@@ -24,6 +24,7 @@ FORWARD_AND_BACKWARD = 3
 LINEAR = 1.35
 """The time of a layer's products over that of one plain product of as many FLOPs."""
 ATTENTION = 1.9
+"""The same for products of queries and keys, and of a map and values, softmax included."""
 SOFTMAX_CHANNELS = 16
 """Channels of a head whose products take as long as its softmax."""
 PASSES = 30.0

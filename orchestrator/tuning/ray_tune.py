@@ -31,7 +31,7 @@ from orchestrator.tuning.ray_order import InOrder
 from orchestrator.tuning.ray_preflight import Preflight
 from orchestrator.tuning.ray_trial import PACK, TuneTrial, content_of, pack_text, placement_of_config
 from orchestrator.tuning.ray_watch import Watch
-from orchestrator.tuning.schedule import kept_in_time
+from orchestrator.tuning.schedule import kept_in_time, times_of
 from orchestrator.tuning.stop_file import is_stop_asked, stop_check
 from orchestrator.tuning.worker_deaths import Death, end_lost, fail_lost
 
@@ -163,7 +163,8 @@ def execute(trials: Sequence[Trial], settings: RunSettings) -> Iterator[Event | 
             preflight = Preflight(settings, connection.looked_at, lambda: connection.watch.lost)
             preflight.check(samples, ray.nodes())
         with watching(nodes, preflight, samples):
-            ordered = kept_in_time(trials, num_places(trials, settings, ray.nodes()))
+            places = num_places(trials, settings, ray.nodes())
+            ordered = kept_in_time(trials, times_of(trials, settings.expected), places)
             packs = make_packs(ordered, settings)
             yield from _run_chunks(packs, settings, _Relay(events, nodes, settings), connection.watch)
 

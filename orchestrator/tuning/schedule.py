@@ -7,10 +7,11 @@ in another order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator import cost
 from orchestrator.trial import Trial
+from orchestrator.tuning.timing import ExpectedTime
 
 MAX_EXCESS = 0.05
 """How much later a sweep may end for the sake of its order."""
@@ -39,15 +40,26 @@ def makespan(times: Sequence[float], num_places: int) -> float:
     return max(ends)
 
 
-def kept_in_time(trials: Sequence[Trial], num_places: int) -> list[Trial]:
+def times_of(trials: Sequence[Trial], expected: Mapping[str, ExpectedTime]) -> list[float]:
+    """Expected seconds, by trial_id, where every trial has some, else numbers that grow with the time."""
+    known = [expected.get(trial.trial_id) for trial in trials]
+    if all(known):
+        return [time.seconds for time in known if time is not None]
+    return [predicted_work(trial) for trial in trials]
+
+
+def kept_in_time(trials: Sequence[Trial], times: Sequence[float], num_places: int) -> list[Trial]:
     """As many of `trials` in their order as let the last one end within 5 % of where longest first would end; the rest
     longest first.
+
+    Args:
+        times: of each, in any unit.
     """
-    times = [predicted_work(trial) for trial in trials]
     latest = (1.0 + MAX_EXCESS) * makespan(sorted(times, reverse=True), num_places)
     least, most = 0, len(times)
     while least < most:
         middle = (least + most + 1) // 2
         is_in_time = makespan([*times[:middle], *sorted(times[middle:], reverse=True)], num_places) <= latest
         least, most = (middle, most) if is_in_time else (least, middle - 1)
-    return [*trials[:least], *longest_first(trials[least:])]
+    rest = sorted(zip(trials[least:], times[least:], strict=True), key=lambda pair: -pair[1])
+    return [*trials[:least], *(trial for trial, _ in rest)]

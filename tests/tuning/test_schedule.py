@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from orchestrator.grid import expand_grid
 from orchestrator.spec import load_spec
 from orchestrator.trial import Trial
-from orchestrator.tuning.schedule import kept_in_time, longest_first, makespan, predicted_work
+from orchestrator.tuning.schedule import kept_in_time, longest_first, makespan, predicted_work, times_of
+from orchestrator.tuning.timing import ExpectedTime
 from tests.test_architecture import ROOT
 
 NAMES = ["depth_sweep", "cifar100_depth", "collapse_controls"]
@@ -22,32 +23,36 @@ def trials_by_seed(name: str) -> list[Trial]:
     return sorted(trials, key=lambda trial: (trial.seed, -predicted_work(trial)))
 
 
-def times_of(trials: list[Trial]) -> list[float]:
-    return [predicted_work(trial) for trial in trials]
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("num_places", [2, 4, 8, 16, 32])
 def test_the_last_trial_ends_within_5_percent_of_longest_first(name: str, num_places: int) -> None:
     trials = trials_by_seed(name)
-    kept = kept_in_time(trials, num_places)
+    kept = kept_in_time(trials, times_of(trials, {}), num_places)
     assert sorted(trial.trial_id for trial in kept) == sorted(trial.trial_id for trial in trials)
-    best = makespan(times_of(longest_first(trials)), num_places)
-    assert makespan(times_of(kept), num_places) <= 1.05 * best
+    best = makespan(times_of(longest_first(trials), {}), num_places)
+    assert makespan(times_of(kept, {}), num_places) <= 1.05 * best
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("num_places", [1, 2, 4])
 def test_the_order_stays_where_there_are_many_more_trials_than_places(name: str, num_places: int) -> None:
     trials = trials_by_seed(name)
-    assert kept_in_time(trials, num_places) == trials
+    assert kept_in_time(trials, times_of(trials, {}), num_places) == trials
 
 
 def test_on_more_places_than_that_the_first_seed_still_comes_first() -> None:
     trials = trials_by_seed("depth_sweep")
-    kept = kept_in_time(trials, 8)
+    kept = kept_in_time(trials, times_of(trials, {}), 8)
     assert kept != trials
     assert kept[:8] == trials[:8]
+
+
+def test_expected_seconds_count_where_every_trial_has_some() -> None:
+    trials = trials_by_seed("depth_sweep")[:4]
+    seconds = {trial.trial_id: ExpectedTime(time) for trial, time in zip(trials, (10.0, 10.0, 10.0, 30.0), strict=True)}
+    assert times_of(trials, seconds) == [10.0, 10.0, 10.0, 30.0]
+    assert times_of(trials, {trials[0].trial_id: ExpectedTime(1.0)}) == [predicted_work(trial) for trial in trials]
+    assert kept_in_time(trials, times_of(trials, seconds), 2) == [trials[0], trials[3], trials[1], trials[2]]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.integers(1, 4))
