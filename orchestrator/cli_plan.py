@@ -19,7 +19,7 @@ from orchestrator.results import ResultsDir
 from orchestrator.tuning.live import duration
 
 UNKNOWN_TIME = "unknown until the first epoch, or --calibrate"
-ROUGH = "~: nothing alike was timed yet; from the speed of this processor, mostly within 30 %. --calibrate times steps"
+ROUGH = "~: not timed yet; from the speed of this processor, mostly within 30 % where tried; --calibrate times steps"
 UNKNOWN_PACK = "unknown until the first epoch, where seeds are packed of as large a pack; --calibrate times seeds alone"
 
 

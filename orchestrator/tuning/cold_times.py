@@ -2,7 +2,7 @@
 
 A step is matrix products, passes over numbers, and calls, and each takes as long as a few of those that
 `processor_speed.py` times. How many was fitted to the steps of 83 models of 5 to 257 tokens and 16 to 768 channels, on
-one thread of an AMD EPYC with torch 2.15; `python -m benchmarks cold_times` holds it against other models.
+one thread of an AMD EPYC with torch 2.15, and rounded; `python -m benchmarks cold_times` holds it against other models.
 """
 
 from __future__ import annotations
