@@ -2,6 +2,7 @@
 
 Token authentication is on unless a person joins a cluster with `--insecure`, usage reports are off, and Tune neither
 writes loggers of its own nor saves a state that nobody reads. What still runs after Ray is left starts no other Ray.
+Processes that Ray starts in advance wait a minute for work, and not a second, as Tune may be longer in asking for them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_agent_register_timeout_ms": "120000",
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_INIT": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",

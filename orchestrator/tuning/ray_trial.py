@@ -7,7 +7,9 @@ through the object store; what travels with each trial is the trial.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import gc
 import json
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -76,6 +78,7 @@ class TuneTrial(tune.Trainable):
     """Attempts. Its process takes on the next trial of equal needs, as its start may take longer than a trial."""
 
     def setup(self, config: dict[str, Any], settings: RunSettings) -> None:  # type: ignore[override]
+        atexit.register(gc.freeze)  # Python's end would look for circles among all of torch's objects, for a second
         self.settings = settings
         self.node = ray.get_runtime_context().get_node_id()
         self.reset_config(config)
