@@ -78,10 +78,12 @@ def _warm_up(device: str) -> None:
 
 
 def need_mib(case: Case, trial: Trial, device: str) -> float:
-    """What a plan says of it, with the pixels of these images, kept twice, in place of CIFAR's."""
+    """What a plan says of it, with the pixels of these images, of which train and test are the same, in place of
+    CIFAR's.
+    """
     if device != "cuda":
         return cost.memory_mib(trial)
-    pixels_mib = 2 * case.num_images * 3 * case.img_size**2 / 2**20
+    pixels_mib = case.num_images * 3 * case.img_size**2 / 2**20
     return cost.memory_mib(trial, on_gpu=True) - cost.kept_images_mib(trial) + pixels_mib
 
 

@@ -106,16 +106,18 @@ def with_embed_dim(trial: Trial, embed_dim: int) -> Trial:
     return dataclasses.replace(trial, model=dataclasses.replace(trial.model, embed_dim=embed_dim))
 
 
-def memory_mib(trial: Trial, num_parameters: int | None = None, *, on_gpu: bool = False) -> float:
+def memory_mib(trial: Trial, num_parameters: int | None = None, *, on_gpu: bool = False, num_seeds: int = 1) -> float:
     """Estimated peak of training in MiB: weights, gradients, optimizer state, and activations of one micro-batch; on a
     GPU the images that it keeps too.
 
     Args:
         num_parameters: the model's parameters, needed where the attention has no closed form.
+        num_seeds: that are trained in one pass; they share the images.
     """
     params = num_params(trial) if num_parameters is None else num_parameters
     images_mib = kept_images_mib(trial) if on_gpu else 0.0
-    return params * _bytes_per_param(trial.train) / MIB + activation_mib(trial, on_gpu=on_gpu) + images_mib
+    of_seed_mib = params * _bytes_per_param(trial.train) / MIB + activation_mib(trial, on_gpu=on_gpu)
+    return num_seeds * of_seed_mib + images_mib
 
 
 def kept_images_mib(trial: Trial) -> float:

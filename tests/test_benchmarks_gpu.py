@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.__main__ import list_benchmarks
-from benchmarks.gpu import LIMIT_S, STEPS, Step, run_steps
+from benchmarks.gpu import LIMIT_S, ROOT, STEPS, Step, run_steps
 
 
 def python(name: str, code: str, expected_s: float = 1.0) -> Step:
@@ -27,6 +31,19 @@ def test_a_step_that_would_take_too_long_waits_for_the_next_call(tmp_path: Path)
     steps = [python("short", "pass", 1.0), python("long", "pass", 1000.0)]
     assert run_steps(steps, tmp_path, 100.0) == 75
     assert run_steps(steps, tmp_path, 2000.0) == 0
+
+
+@pytest.mark.slow
+def test_its_tests_load_where_only_training_is_installed() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('ray', 'mlflow', 'optuna', 'sqlalchemy', 'upath', 's3fs')))\n"
+        "import pytest; from benchmarks.gpu import gpu_test_files\n"
+        "words = '--collect-only -q -m gpu -p no:cacheprovider'.split()\n"
+        "raise SystemExit(pytest.main([*words, *gpu_test_files()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_a_gpu_replays_a_training" in done.stdout
 
 
 def test_its_steps_are_benchmarks_that_there_are() -> None:

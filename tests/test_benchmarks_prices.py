@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,18 +35,20 @@ def test_a_gpu_keeps_these_images_and_not_those_of_cifar() -> None:
     for case in CASES:
         trial, pixels = case.trial("self", DEPTH), 3 * case.img_size**2 * case.num_images
         without = cost.memory_mib(trial, on_gpu=True) - cost.kept_images_mib(trial)
-        assert need_mib(case, trial, "cuda") == pytest.approx(without + 2 * pixels / 2**20)
+        assert need_mib(case, trial, "cuda") == pytest.approx(without + pixels / 2**20)
         assert need_mib(case, trial, "cpu") == cost.memory_mib(trial)
 
 
 @pytest.mark.gpu
 def test_the_images_that_a_plan_counts_are_those_that_a_gpu_keeps() -> None:
-    case, before = SMALL[0], torch.cuda.memory_allocated()
+    case = replace(SMALL[0], num_images=100_000)
+    gc.collect()
+    before = torch.cuda.memory_allocated()
     with given(case.dataset()):
         trainer = Trainer(case.trial("self", 1), Settings(device="cuda"), None, never_stop)
     weights = sum(tensor.nbytes for tensor in trainer.model.state_dict().values())
     kept = torch.cuda.memory_allocated() - before - weights
-    assert kept == pytest.approx(2 * 3 * case.img_size**2 * case.num_images, rel=0.1, abs=2**16)
+    assert kept == pytest.approx(3 * case.img_size**2 * case.num_images, rel=0.1)
 
 
 def test_the_table_compares_what_was_told_with_what_it_was() -> None:

@@ -45,6 +45,7 @@ def test_a_step_that_is_no_graph_is_no_row(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_gpu_takes_every_way() -> None:
     assert list(measure(SMALL[0], "self", 2, 2, 1, "cuda")) == list(WAYS)
 

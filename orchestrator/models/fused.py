@@ -97,6 +97,8 @@ def failed_check(like_BHNK: Tensor) -> str | None:
         device_type = like_BHNK.device.type
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
             error, name = _largest_error(like_BHNK)
+    except torch.OutOfMemoryError:
+        raise  # says nothing of the kernels, and the maps need more
     except Exception as failure:  # whatever a compiler or a driver raises, the maps still work
         return f"the fused kernels do not run here: {type(failure).__name__}: {str(failure).strip()[:300]}"
     if error <= TOLERANCES[like_BHNK.dtype]:

@@ -12,7 +12,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -64,23 +64,23 @@ class CudaCapture:
     @contextmanager
     def aside(self, *, may_wait: bool) -> Iterator[None]:
         """As `Capture.aside`; who waits is found here, as a capture that fails half-way may spoil the generator."""
-        here, mode = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
+        here = torch.cuda.current_stream()
         self._stream.wait_stream(here)
         try:
-            if not may_wait:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
-                    torch.cuda.set_sync_debug_mode("error")
-            with torch.cuda.stream(self._stream):
+            with nullcontext() if may_wait else _waiting_raises(), torch.cuda.stream(self._stream):
                 yield
         finally:
-            torch.cuda.set_sync_debug_mode(mode)
             here.wait_stream(self._stream)
 
     def capture(self, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """As `Capture.capture`; threads that pin memory beside it do not disturb it."""
+        """As `Capture.capture`; threads that pin memory beside it do not disturb it, and where it fails the stream is
+        the one of before, which torch 2.11 does not see to.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             total = step()
 
         def replay() -> Tensor:
@@ -88,6 +88,23 @@ class CudaCapture:
             return total
 
         return replay
+
+
+@contextmanager
+def _waiting_raises() -> Iterator[None]:
+    """Inside, what makes the host wait for the GPU raises."""
+    before = torch.cuda.get_sync_debug_mode()
+    _set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        _set_sync_debug_mode(before)
+
+
+def _set_sync_debug_mode(mode: int | str) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 CAPTURES: dict[str, Callable[[], Capture]] = {"cuda": CudaCapture}

@@ -1,6 +1,7 @@
 """Tensors on the host in; the same on the training device out, without waiting for a GPU.
 
-A GPU copies from pinned memory while it computes. Datasets in memory move there once, where they fit.
+A GPU copies from pinned memory while it computes. Datasets in memory move there once, where they fit, and the trials of
+a process that train at one time share them.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.training.images import PixelImages, Split
@@ -27,6 +31,15 @@ class DeviceImages(PixelImages):
 
     moved_NCHW: Tensor
     """uint8."""
+
+    def take(self, rows: NDArray[np.int64]) -> DeviceImages:
+        """The images of `rows`, in that order, on the device too."""
+        there = torch.from_numpy(rows).to(self.moved_NCHW.device)
+        return DeviceImages(self.pixels_NCHW[rows], self.moved_NCHW[there])
+
+
+_shared: WeakValueDictionary[tuple[int, torch.device], DeviceImages] = WeakValueDictionary()
+"""What is on a device, as long as somebody trains with it."""
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -66,8 +79,7 @@ def splits_on(splits: Mapping[str, Split], device: torch.device, free_bytes: int
     """
     if device.type == "cpu":
         return dict(splits)
-    pixels = {name: pixels_of(split) for name, split in splits.items()}
-    size = sum(tensor.nbytes for tensor in pixels.values())
+    size = sum(pixels_of(split).nbytes for split in splits.values() if _key(split, device) not in _shared)
     free = torch.cuda.mem_get_info(device)[0] if free_bytes is None else free_bytes
     if size > SHARE_OF_FREE_MEMORY * free:
         log.warning(
@@ -75,13 +87,23 @@ def splits_on(splits: Mapping[str, Split], device: torch.device, free_bytes: int
             size // 2**20, 100 * SHARE_OF_FREE_MEMORY, free // 2**20, device,
         )  # fmt: skip
         return dict(splits)
-    return {name: on_device(split, pixels[name].to(device)) for name, split in splits.items()}
+    return {name: on_device(split, device) for name, split in splits.items()}
 
 
-def on_device(split: Split, moved_NCHW: Tensor) -> Split:
-    """A split in memory whose pixels were moved."""
+def on_device(split: Split, device: torch.device) -> Split:
+    """A split in memory, its pixels moved where no other trial has moved them."""
     assert isinstance(split.images, PixelImages)
-    return replace(split, images=DeviceImages(split.images.pixels_NCHW, moved_NCHW))
+    key = _key(split, device)
+    images = _shared.get(key)
+    if images is None:
+        images = _shared[key] = DeviceImages(split.images.pixels_NCHW, pixels_of(split).to(device))
+    return replace(split, images=images)
+
+
+def _key(split: Split, device: torch.device) -> tuple[int, torch.device]:
+    """Moved images keep the host's pixels, whose identity is nobody else's meanwhile."""
+    assert isinstance(split.images, PixelImages)
+    return id(split.images.pixels_NCHW), device
 
 
 def pixels_of(split: Split) -> Tensor:

@@ -10,7 +10,7 @@ Shape suffixes: S seeds, P parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -225,5 +225,8 @@ def _part(name: str, value: Any, index: int) -> Any:
 
 
 def _mapped_attention(device: torch.device) -> AbstractContextManager[object]:
-    """On a CPU the fused attention of torch has no rule for vmap, and its maps are small."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    """Ways of torch's attention that are right under vmap: on a CPU none of the fused ones has a rule for it; on a GPU
+    all but the flash one leave out what their backward pass reads (pytorch#158610), and that one takes no float32.
+    """
+    ways = [SDPBackend.MATH] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(ways)

@@ -5,6 +5,7 @@ The need is an estimate (`cost.memory_mib`), so nothing is refused. Devices else
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,8 +61,14 @@ def _memory_here(gpus: float) -> float | None:
 def need_mib(trial: Trial, resources: Resources, num_packed: int = 1) -> float:
     """Expected peak of one worker's device: all weights, and its share of a micro-batch, of each seed of a pack."""
     on_gpu = resources.gpus > 0
-    activations = cost.activation_mib(trial, on_gpu=on_gpu)
-    return num_packed * (cost.memory_mib(trial, on_gpu=on_gpu) - activations * (1.0 - 1.0 / resources.workers))
+    of_others = cost.activation_mib(trial, on_gpu=on_gpu) * (1.0 - 1.0 / resources.workers)
+    return cost.memory_mib(trial, on_gpu=on_gpu, num_seeds=num_packed) - num_packed * of_others
+
+
+def num_seeds_in(held_mib: float, trial: Trial, resources: Resources) -> int:
+    """How many seeds of a trial a device trains in one pass with so much memory; 0 where not even one."""
+    one = need_mib(trial, resources)
+    return max(0, 1 + math.floor((held_mib - one) / (need_mib(trial, resources, 2) - one)))
 
 
 def gpu_memory_mib() -> float | None:
@@ -86,7 +93,7 @@ def _sentence(trial: Trial, resources: Resources, held: float, num_packed: int) 
     cell = trial.label.removesuffix(f"-s{trial.seed}")
     seeds = "it needs" if num_packed == 1 else f"{num_packed} seeds in one pass need"
     start = f"{cell} will not fit: {seeds} about {need / GIB:.1f} GiB and {device} has {held / GIB:.1f} GiB"
-    num_fitting = int(held / need_mib(trial, resources))
+    num_fitting = num_seeds_in(held, trial, resources)
     if num_fitting:
         return f"{start}; resources.pack {num_fitting} would, else each goes on alone where memory runs out"
     size = _fitting(trial, resources, held)

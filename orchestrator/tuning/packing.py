@@ -14,6 +14,7 @@ from itertools import pairwise
 from orchestrator import cost
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
+from orchestrator.tuning.device_memory import num_seeds_in
 from orchestrator.tuning.events import RunSettings
 
 FULL_STEP = 50_000
@@ -98,4 +99,4 @@ def _num_in_memory(trial: Trial, resources: Resources) -> int:
     from orchestrator.training.device import gpu_memory_mib
 
     mib = SHARE_OF_MEMORY * min(1.0, resources.gpus) * (gpu_memory_mib() or 0.0)
-    return max(1, int(mib / cost.memory_mib(trial, on_gpu=True)))
+    return max(1, num_seeds_in(mib, trial, resources))

@@ -4,15 +4,16 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from orchestrator.training import moving
 from orchestrator.training.augment import eval_batches, resident, train_batches
 from orchestrator.training.data import load_data
-from orchestrator.training.images import Split
+from orchestrator.training.images import PixelImages, Split
 from orchestrator.training.loop import Settings, train
-from orchestrator.training.moving import moved_ahead, pixels_of, splits_on, to_device
+from orchestrator.training.moving import moved_ahead, on_device, pixels_of, splits_on, to_device
 from orchestrator.trial import Trial
 from tests.training.pictures import DIGITS, make_trial
 
@@ -45,6 +46,29 @@ def test_pixels_move_where_they_fit_and_labels_stay() -> None:
     assert all((moved[name].labels == split.labels).all() for name, split in splits.items())
 
 
+def test_trials_that_train_at_one_time_share_what_they_moved() -> None:
+    splits = all_splits()
+    first = splits_on(splits, META, free_bytes=4 * NUM_BYTES)
+    second = splits_on(splits, META, free_bytes=0)
+    other_labels = on_device(replace(splits["val"], labels=splits["val"].labels + 1), META)
+    assert all(pixels_of(second[name]) is pixels_of(first[name]) for name in splits)
+    assert pixels_of(other_labels) is pixels_of(first["val"])
+    assert (other_labels.labels == first["val"].labels + 1).all()
+    del first, second, other_labels
+    assert {pixels_of(split).device.type for split in splits_on(splits, META, free_bytes=0).values()} == {"cpu"}
+
+
+def test_a_part_of_what_was_moved_is_on_the_device_too() -> None:
+    split = all_splits()["train"]
+    part = on_device(split, META).take(np.array([5, 2]))
+    assert pixels_of(part).device == META
+    assert pixels_of(part).shape == (2, 1, 8, 8)
+    assert isinstance(part.images, PixelImages)
+    assert isinstance(split.images, PixelImages)
+    assert (part.images.pixels_NCHW == split.images.pixels_NCHW[[5, 2]]).all()
+    assert part.labels.tolist() == split.labels[[5, 2]].tolist()
+
+
 def test_pixels_that_do_not_fit_stay_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
     splits = all_splits()
     with caplog.at_level(logging.WARNING, logger=moving.__name__):
@@ -73,6 +97,7 @@ def test_images_move_that_batches_are_made_of_there(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("recipe", [{}, {"color_jitter": 0.2}], ids=["batched", "by_image"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_batches_that_come_from_the_host_arrive_whole_and_in_order(recipe: dict[str, Any], num_workers: int) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.errors import DivergedError, StoppedError
 from orchestrator.training.checkpoint import CheckpointStore
-from orchestrator.training.loop import Outcome, Trainer
+from orchestrator.training.loop import Outcome, Settings, Trainer
 from orchestrator.training.pack import Pack, UnpackedError
 from orchestrator.training.stacked import Stack
 from orchestrator.trial import Trial
@@ -46,6 +46,27 @@ def test_rows_and_weights_are_those_of_each_seed_alone(tiny_trial: Trial, model:
     for trial in trials:
         assert_alike(packed[trial.trial_id], run_alone(trial))
         assert [row.num_packed for row in packed[trial.trial_id][0]] == [3] * trial.train.epochs
+
+
+GPU_TOLERANCES = {"fp32": 0.02, "bf16": 0.1}
+"""Relative, of losses after two epochs: stacked, a GPU sums in another order."""
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("attention", ["self", "reattention", "temperature"])
+@pytest.mark.parametrize("precision", GPU_TOLERANCES)
+def test_a_gpu_trains_seeds_together_to_the_losses_of_each_alone(
+    tiny_trial: Trial, attention: str, precision: str
+) -> None:
+    trials = seeds_of(tiny_trial, model={"attention": attention}, clip_grad=1.0, precision=precision)
+    settings = Settings(device="cuda")
+    packed = run_packed(trials, settings=lambda trial: settings)
+    for trial in trials:
+        rows, outcome = packed[trial.trial_id]
+        assert isinstance(outcome, Outcome), outcome
+        assert [row.num_packed for row in rows] == [3] * trial.train.epochs
+        for row, other in zip(rows, run_alone(trial, settings=settings)[0], strict=True):
+            assert row.train_loss == pytest.approx(other.train_loss, rel=GPU_TOLERANCES[precision])
 
 
 def stop_at(step: int) -> Callable[[], bool]:

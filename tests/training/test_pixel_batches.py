@@ -15,7 +15,7 @@ from orchestrator.seeding import stream_seed
 from orchestrator.training.augment import train_batches
 from orchestrator.training.data import Dataset, Split
 from orchestrator.training.images import PixelImages, channels_first
-from orchestrator.training.moving import on_device, pixels_of
+from orchestrator.training.moving import on_device
 from orchestrator.training.pixel_batches import cut_batches, gathered_batches, rectangles
 from orchestrator.training.randomness import seeded_globals
 from orchestrator.training.transforms import random_erasing
@@ -98,7 +98,7 @@ def test_rectangles_are_where_timm_erases(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("recipe", [*RECIPES, ERASING], ids=str)
 def test_a_gpu_sees_what_a_cpu_sees(recipe: dict[str, Any]) -> None:
     trial, here = make_trial(img_size=6, **recipe), dataset()
-    there = replace(here, train=on_device(here.train, pixels_of(here.train).cuda()))
+    there = replace(here, train=on_device(here.train, torch.device("cuda")))
     device = torch.device("cuda")
     for (found, found_labels), (expected, labels) in zip(
         train_batches(there, trial, 1, device=device), train_batches(here, trial, 1), strict=True

@@ -11,7 +11,7 @@ from torch import nn
 
 from orchestrator.errors import TrainingError
 from orchestrator.training.loop import Settings, Trainer, never_stop
-from orchestrator.training.stacked import Stack, clip_gradients, why_not_stacked
+from orchestrator.training.stacked import Stack, _mapped_attention, clip_gradients, why_not_stacked
 from orchestrator.trial import Trial
 from tests.training.packed import seeds_of
 
@@ -82,6 +82,14 @@ def test_the_state_of_the_optimizer_comes_and_goes(tiny_trial: Trial) -> None:
         for own, parameter in zip(state.values(), again.model.parameters(), strict=True):
             assert torch.equal(again.optimizer.state[parameter]["exp_avg"][index], own["exp_avg"])
             assert again.optimizer.state[parameter]["step"] == own["step"]
+
+
+@pytest.mark.parametrize(("device", "takes_flash"), [("cpu", False), ("cuda", True)])
+def test_no_way_of_attention_is_taken_whose_backward_pass_is_wrong_under_vmap(device: str, takes_flash: bool) -> None:
+    ways = torch.backends.cuda
+    with _mapped_attention(torch.device(device)):
+        assert (ways.math_sdp_enabled(), ways.flash_sdp_enabled()) == (True, takes_flash)
+        assert (ways.mem_efficient_sdp_enabled(), ways.cudnn_sdp_enabled()) == (False, False)
 
 
 @pytest.mark.slow

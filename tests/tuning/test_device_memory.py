@@ -16,7 +16,13 @@ from orchestrator.grids.sweep_spec import Resources
 from orchestrator.results import ResultsDir
 from orchestrator.spec import load_spec, loads_spec
 from orchestrator.tuning import device_memory, runner
-from orchestrator.tuning.device_memory import gpu_memory_mib, memory_warnings, need_mib, ram_mib
+from orchestrator.tuning.device_memory import (
+    gpu_memory_mib,
+    memory_warnings,
+    need_mib,
+    num_seeds_in,
+    ram_mib,
+)
 from orchestrator.tuning.runner import RunOptions
 from orchestrator.tuning.sweep import run_sweep
 
@@ -74,13 +80,17 @@ def test_an_unknown_gpu_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, None, [32]) == []
 
 
-def test_a_pack_needs_the_memory_of_all_its_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_needs_the_memory_of_all_its_seeds_and_their_images_once(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = expand_grid(loads_spec(SPEC.format(depths=[8], gpus=1))).cells[0].trials[0]
-    need = cost.memory_mib(trial, on_gpu=True)
-    assert need_mib(trial, Resources(gpus=1), 3) == pytest.approx(3 * need)
+    need, images = cost.memory_mib(trial, on_gpu=True), cost.kept_images_mib(trial)
+    assert images > 0
+    three = need_mib(trial, Resources(gpus=1), 3)
+    assert three == pytest.approx(3 * need - 2 * images)
+    for held, num_seeds in ((three, 3), (0.999 * three, 2), (need, 1), (0.9 * need, 0)):
+        assert num_seeds_in(held + 1e-6, trial, Resources(gpus=1)) == num_seeds
     assert told(monkeypatch, 2.5 * need, [8]) == []
     (text,) = told(monkeypatch, 2.5 * need, [8], num_packed=3)
-    assert f"3 seeds in one pass need about {3 * need / 1024:.1f} GiB" in text
+    assert f"3 seeds in one pass need about {three / 1024:.1f} GiB" in text
     assert text.endswith("resources.pack 2 would, else each goes on alone where memory runs out")
     (text,) = told(monkeypatch, 0.9 * need, [8], num_packed=3)
     assert "train.micro_batch_size 128 would" in text  # not even one seed fits
