@@ -120,10 +120,9 @@ def _print_plan(found: Any) -> None:
             "on this kind of device; a pack of fewer seeds counts as a largest one",
             highlight=False,
         )
-    remaining = _time_or_why(found.remaining_time_s, found)
     console.print(
         f"{found.sweep}: {len(found.cells)} cells, {found.num_trials} trials, {found.num_finished} done, "
-        f"{found.num_to_run} to run; training time one after the other: {remaining}",
+        f"{found.num_to_run} to run; training time one after the other: {_remaining_text(found)}",
         highlight=False,
     )
     if found.num_trials_at_most > found.num_trials:
@@ -157,6 +156,15 @@ def _time_text(cell: Any) -> str:
 
 def _time_or_why(seconds: float | None, found: Any) -> str:
     return _unknown(found) if seconds is None else f"{'~' * found.is_time_rough}{duration(seconds)}"
+
+
+def _remaining_text(found: Any) -> str:
+    """The whole time, or as much of it as is known and why the rest is not."""
+    remaining = _time_or_why(found.remaining_time_s, found)
+    if found.remaining_time_s is not None or not found.known_time_s:
+        return remaining
+    known = _time_or_why(found.known_time_s, found)
+    return f"{known} without {found.num_cells_unknown} of {len(found.cells)} cells, whose time is {remaining}"
 
 
 def _unknown(found: Any) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from orchestrator.tuning.runner import Listener, RunOptions
 from orchestrator.tuning.search_phase import SearchSummary
 from orchestrator.tuning.survey import Standing
 from orchestrator.tuning.sweep import Summary, run_sweep
+from orchestrator.tuning.timing import ExpectedTime
 from orchestrator.wording import orch_command
 
 MAX_TRIALS_UNASKED = 1000
@@ -174,7 +175,7 @@ class JsonLines:
     def phase(self, text: str) -> None:
         self._say("phase", text=text)
 
-    def waiting(self) -> None:
+    def waiting(self, expected: Mapping[str, ExpectedTime]) -> None:
         pass
 
     def event(self, event: Event) -> None:

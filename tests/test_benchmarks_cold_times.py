@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import cold_times
-from benchmarks.cold_times import FOR_ALL, SHAPES, Found, Shape, is_near, main, make_table, pairs
+from benchmarks.cold_times import FOR_ALL, SHAPES, Found, Shape, corrected, is_near, main, make_table, pairs
 from orchestrator.attention_cost import COSTS
 
 TINY = Shape(8, 4, 1, 16, 2, 2.0, 16)
@@ -24,6 +24,13 @@ def test_the_table_marks_what_is_too_far_off() -> None:
         "| 5 tokens, 1 blocks, D=16, H=2, batch 16 | self | 10.0 | 12.9 | 1.29 |",
         "| 5 tokens, 1 blocks, D=16, H=2, batch 16 | self | 10.0 | 6.9 | 0.69 ! |",
     ]
+
+
+def test_others_correct_what_a_processor_is_off_in_all() -> None:
+    found = [Found(TINY, "self", seconds, 2 * seconds) for seconds in (0.010, 0.020, 0.040)]
+    found.append(Found(TINY, "reattention", 0.010, 0.010))
+    assert [one.ratio for one in corrected(found)] == pytest.approx([1.0, 1.0, 1.0, 0.5])
+    assert corrected(found[:1]) == found[:1]
 
 
 def test_it_measures_and_ends_by_what_it_found(

@@ -26,6 +26,11 @@ def test_plan_names_what_changed_and_writes_nothing(folder: Path, capsys: pytest
     (folder / "gpu.yaml").write_text(SPEC + "resources: {gpus: 1}\n")
     assert run("plan", "gpu.yaml") == 0
     assert "unknown until the first epoch" in capsys.readouterr().out
+    (folder / "both.yaml").write_text(SPEC + "resources: {overrides: [{when: {depth: 2}, gpus: 1}]}\n")
+    assert run("plan", "both.yaml") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "one after the other: ~" in told
+    assert "without 1 of 2 cells, whose time is unknown until the first epoch" in told
     assert not (folder / "results").exists()
     assert train_serially() == 0
     (folder / "tiny.yaml").write_text(SPEC.replace("lr: 2.0e-3", "lr: 1.0e-3"))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.record import EpochMetrics, State, SweepIndex
 from orchestrator.trial import Trial
 from orchestrator.tuning.events import EpochFinished, Event, TrialStarted
 from orchestrator.tuning.survey import Standing
-from orchestrator.tuning.timing import EpochTimes, Work, work_of
+from orchestrator.tuning.timing import EpochTimes, ExpectedTime, Work, work_of
 
 LEFT = (State.WAITING, State.RUNNING)
 
@@ -34,6 +36,8 @@ class Board:
     trials: dict[str, Trial]
     times: EpochTimes = field(default_factory=EpochTimes)
     running: dict[str, RunningTrial] = field(default_factory=dict)
+    num_places: int = 0
+    """Trials that ran at one time, at most."""
     best_val_acc: float | None = None
     text: str = "starting"
     began: float = field(default_factory=time.monotonic)
@@ -43,6 +47,8 @@ class Board:
     """Trials of each kind: there may be thousands of trials, and seldom more than hundreds of kinds."""
     num_left: Counter[Work] = field(default_factory=Counter)
     """Those of them that wait or run."""
+    expected_s: dict[Work, float] = field(default_factory=dict)
+    """Seconds an epoch of each kind of which something was known before this run."""
     proposals: dict[str, int | None] = field(default_factory=dict)
     """The proposal of each search trial, by id."""
 
@@ -69,11 +75,17 @@ class Board:
         self.works, self.num_of, self.num_left = known.works, known.num_of, known.num_left
         self.proposals = known.proposals
 
+    def expect(self, expected: Mapping[str, ExpectedTime]) -> None:
+        """Times of whole trials are known beforehand, by trial_id."""
+        known = ((self.works[trial_id], time.seconds) for trial_id, time in expected.items())
+        self.expected_s.update({work: seconds / work.num_epochs for work, seconds in known})
+
     def take(self, event: Event) -> None:
         """Bring the board up to date."""
         if isinstance(event, TrialStarted):
             self._set(event.trial_id, State.RUNNING)
             self.running[event.trial_id] = RunningTrial(self.trials[event.trial_id], time.monotonic())
+            self.num_places = max(self.num_places, len(self.running))
         elif isinstance(event, EpochFinished):
             trial = self.trials[event.trial_id]
             row = self.running.setdefault(event.trial_id, RunningTrial(trial, time.monotonic()))
@@ -95,23 +107,29 @@ class Board:
         return sum(1 for state in self.states.values() if state in states)
 
     def eta_s(self) -> float | None:
-        """Expected seconds to the end, or None until the first epoch has told."""
-        epoch_s = {work: self.times.epoch_s_of(work) for work in self.num_of}
-        known = [(num, seconds / work.depth) for work, num in self.num_of.items() if (seconds := epoch_s[work])]
-        if not known:
+        """Expected seconds to the end; None before anything runs, or until the first epoch where nothing else tells."""
+        epoch_s = self._epoch_times()
+        if not (self.num_places and epoch_s):
             return None
-        per_block = sum(num * seconds for num, seconds in known) / sum(num for num, _ in known)
-
-        def expected(work: Work) -> float:
-            """Of a family without a measured epoch: the mean time of a block, times the depth."""
-            seconds = epoch_s[work]
-            return per_block * work.depth if seconds is None else seconds
-
-        total = sum(count * expected(work) * work.num_epochs for work, count in self.num_left.items())
+        total = sum(count * epoch_s[work] * work.num_epochs for work, count in self.num_left.items())
         for trial_id, row in self.running.items():
             work = self.works[trial_id]
-            total -= expected(work) * (min(row.metrics.epoch, work.num_epochs) if row.metrics is not None else 0)
-        return total / max(1, len(self.running))
+            total -= epoch_s[work] * (min(row.metrics.epoch, work.num_epochs) if row.metrics is not None else 0)
+        return total / (self.num_places if self.num(State.WAITING) else max(1, len(self.running)))
+
+    def _epoch_times(self) -> Mapping[Work, float]:
+        """Seconds an epoch, by kind: what this run measured; else what was expected, as far as that has held so far;
+        else the mean time of a block, times the depth. Empty while nothing is known.
+        """
+        measured = {work: seconds for work in self.num_of if (seconds := self.times.epoch_s_of(work))}
+        errors = [math.log(measured[work] / self.expected_s[work]) for work in measured.keys() & self.expected_s.keys()]
+        factor = math.exp(statistics.fmean(errors)) if errors else 1.0
+        known = {work: factor * seconds for work, seconds in self.expected_s.items()} | measured
+        if not known:
+            return {}
+        num_known = sum(self.num_of[work] for work in known)
+        block_s = sum(self.num_of[work] * seconds / work.depth for work, seconds in known.items()) / num_known
+        return {work: known.get(work, block_s * work.depth) for work in self.num_of}
 
     def _set(self, trial_id: str, state: State) -> None:
         work = self.works[trial_id]

@@ -1,5 +1,7 @@
 """A trial and the speed of this processor in; the seconds it would train, before anything alike was timed, out.
 
+Whatever else was timed on the processor corrects it: by what the same estimate is off there, in the median.
+
 A step is matrix products, passes over numbers, and calls, and each takes as long as a few of those that
 `processor_speed.py` times. How many was fitted to the steps of 83 models of 5 to 257 tokens and 16 to 768 channels, on
 one thread of an AMD EPYC with torch 2.15, and rounded; `python -m benchmarks cold_times` holds it against other models.
@@ -7,8 +9,9 @@ one thread of an AMD EPYC with torch 2.15, and rounded; `python -m benchmarks co
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from orchestrator import cost
@@ -18,6 +21,7 @@ from orchestrator.configs import ModelConfig
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
 from orchestrator.tuning.processor_speed import ProcessorSpeed, measure_speed
+from orchestrator.tuning.timing import EpochTimes
 
 FORWARD_AND_BACKWARD = 3
 """A backward pass has twice the matrix products of the forward one."""
@@ -41,30 +45,53 @@ EVALUATION = 0.37
 """An image's forward pass over its share of a training step."""
 
 
+def is_one_thread(resources: Resources, num_packed: int = 1) -> bool:
+    """Whether one thread of a processor trains a trial by itself, of which alone `ColdTimes` tells."""
+    return resources.gpus == 0 and resources.workers == 1 and num_packed == 1
+
+
 @dataclass
 class ColdTimes:
     """Estimates for trials that one thread of this machine's processor trains; the processor is measured once, when
     the first of them is asked for.
     """
 
+    measured: EpochTimes = field(default_factory=EpochTimes)
+    """What trials took that one thread of it trained."""
+
     @cached_property
     def speed(self) -> ProcessorSpeed:
         """Of this machine's processor."""
         return measure_speed()
 
-    def trial_s(self, trial: Trial, resources: Resources, num_packed: int = 1) -> float | None:
-        """Expected seconds of all epochs of `trial`; None where nothing here tells: on a GPU, for several workers or
-        packed seeds, for what only the built model knows, or for a dataset whose size is not known beforehand.
+    @cached_property
+    def correction(self) -> float:
+        """Measured over estimated epochs, the median over the kinds of trials that were measured; 1 without any."""
+        errors = []
+        for canonical, seconds in self.measured.means():
+            try:
+                estimated_s = self._epoch_s(Trial.from_canonical(canonical))
+            except (KeyError, TypeError, ValueError):
+                continue  # another version wrote it
+            errors += [seconds / estimated_s] if estimated_s is not None else []
+        return statistics.median(errors) if errors else 1.0
+
+    def trial_s(self, trial: Trial) -> float | None:
+        """Expected seconds of all epochs of `trial`; None where nothing here tells: for what only the built model
+        knows, or for a dataset whose size is not known beforehand.
         """
+        epoch_s = self._epoch_s(trial)
+        num_epochs = trial.train.epochs + trial.train.cooldown_epochs
+        return None if epoch_s is None else self.correction * epoch_s * num_epochs
+
+    def _epoch_s(self, trial: Trial) -> float | None:
+        """As estimated, not corrected."""
         num_images = cost.num_images(trial.data)
-        is_alone = resources.gpus == 0 and resources.workers == 1 and num_packed == 1
-        if num_images is None or not (is_alone and _is_plain(trial)):
+        if num_images is None or not _is_plain(trial):
             return None
         num_train, num_val, _ = num_images
-        recipe = trial.train
-        num_steps = max(1.0, num_train // recipe.batch_size)
-        epoch_s = step_s(trial, self.speed) * (num_steps + EVALUATION * num_val / recipe.batch_size)
-        return epoch_s * (recipe.epochs + recipe.cooldown_epochs)
+        num_steps = max(1.0, num_train // trial.train.batch_size)
+        return step_s(trial, self.speed) * (num_steps + EVALUATION * num_val / trial.train.batch_size)
 
 
 def step_s(trial: Trial, speed: ProcessorSpeed) -> float:

@@ -18,7 +18,7 @@ from orchestrator.record import State, TrialRecord
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.trial import Trial
 from orchestrator.tuning.calibration import known_calibrations
-from orchestrator.tuning.cold_times import ColdTimes
+from orchestrator.tuning.cold_times import ColdTimes, is_one_thread
 from orchestrator.tuning.events import RunSettings
 from orchestrator.tuning.packing import packs_by_cell
 from orchestrator.tuning.timing import EpochTimes, ExpectedTime, family_of
@@ -139,14 +139,16 @@ def _measured_packs(folder: TrialFolder, record: TrialRecord | None) -> Iterable
 
 
 def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: RunSettings) -> dict[str, ExpectedTime]:
-    """Expected times, by trial_id: by what was trained or timed, else by the speed of this machine's processor.
+    """Expected times, by trial_id: by what was trained or timed, else by the speed of this machine's processor,
+    corrected by what else it trained.
 
     Of trials that are to be packed nothing is expected: the records do not say how long each epoch of a pack took. Nor
     does this processor tell of those of a cluster.
     """
     rows = with_calibrations([row for row in map(_measured_record, records) if row is not None])
     kinds: dict[tuple[bool, int], EpochTimes] = {}
-    found, packs, cold = {}, packs_by_cell(to_run, settings), ColdTimes()
+    found, packs = {}, packs_by_cell(to_run, settings)
+    cold = ColdTimes(_times_of(rows, uses_gpu=False, num_workers=1)[1])
     for trial in to_run:
         if packs[trial.cell_id] > 1:
             continue
@@ -157,7 +159,7 @@ def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: 
         seconds = kinds[kind].trial_s(trial)
         if seconds is not None:
             found[trial.trial_id] = ExpectedTime(seconds)
-        elif settings.address is None and (rough_s := cold.trial_s(trial, resources)) is not None:
+        elif settings.address is None and is_one_thread(resources) and (rough_s := cold.trial_s(trial)) is not None:
             found[trial.trial_id] = ExpectedTime(rough_s, is_rough=True)
     return found
 

@@ -1,14 +1,14 @@
 """What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere; all of it on stderr.
 
-The table has a row a running trial, the grid filling in (a mark a seed), and the time left from epochs measured so far,
-by depth.
+The table has a row a running trial, the grid filling in (a mark a seed), and the time left: by the epochs measured so
+far, and where there are none, by what was expected.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +22,7 @@ from orchestrator.trial import Trial
 from orchestrator.tuning.board import Board, make_board
 from orchestrator.tuning.events import EpochFinished, Event, TrialEnded
 from orchestrator.tuning.survey import Standing, notices
+from orchestrator.tuning.timing import ExpectedTime
 
 MARKS = {
     State.WAITING: ("·", "dim"),
@@ -58,8 +59,9 @@ class LiveTable:
         if self.board is not None:
             self.board.text = text
 
-    def waiting(self) -> None:
-        pass
+    def waiting(self, expected: Mapping[str, ExpectedTime]) -> None:
+        assert self.board is not None
+        self.board.expect(expected)
 
     def event(self, event: Event) -> None:
         assert self.board is not None
@@ -102,8 +104,9 @@ class PlainLines:
     def phase(self, text: str) -> None:
         self._say(text)
 
-    def waiting(self) -> None:
-        pass
+    def waiting(self, expected: Mapping[str, ExpectedTime]) -> None:
+        assert self.board is not None
+        self.board.expect(expected)
 
     def event(self, event: Event) -> None:
         assert self.board is not None
@@ -179,7 +182,10 @@ def _headline(board: Board) -> Text:
     parts += [f"{n} {state.lower()}" for state in (State.DIVERGED, State.FAIL) if (n := board.num(state))]
     parts.append(f"{duration(time.monotonic() - board.began)} so far")
     eta = board.eta_s()
-    parts.append("time left unknown until the first epoch" if eta is None else f"about {duration(eta)} left")
+    if eta is not None:
+        parts.append(f"about {duration(eta)} left")
+    elif board.running:
+        parts.append("time left unknown until the first epoch")
     if board.best_val_acc is not None:
         parts.append(f"best val accuracy {board.best_val_acc:.3f}")
     return Text.assemble((board.index.name, "bold"), "  ", " · ".join(parts), "  ", (board.text, "dim"))

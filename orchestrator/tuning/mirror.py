@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from orchestrator.tuning.depth_points import NameCurves
 from orchestrator.tuning.events import Event, TrialEnded
 from orchestrator.tuning.survey import Standing
 from orchestrator.tuning.sync import SweepWriter, open_sweep, sync
+from orchestrator.tuning.timing import ExpectedTime
 from orchestrator.wording import orch_command
 
 SECONDS_BETWEEN_WRITES = 1.0
@@ -90,7 +91,7 @@ class Mirror:
     def phase(self, text: str) -> None:
         """Nothing to mirror."""
 
-    def waiting(self) -> None:
+    def waiting(self, expected: Mapping[str, ExpectedTime]) -> None:
         """Import MLflow now."""
         self._may_begin.set()
 

@@ -77,6 +77,10 @@ class SweepPlan:
     """More than `num_trials` where a rule may ask for more seeds."""
     remaining_time_s: float | None
     """Of search and measured trials that are still to run, one trial or pack after the other."""
+    known_time_s: float
+    """Of those of them whose time is known."""
+    num_cells_unknown: int
+    """Cells for which it is not known, of search or measured trials that are still to run."""
     is_time_rough: bool
     """Whether part of it comes from the processor's speed alone."""
     remaining_time_at_most_s: float | None
@@ -126,7 +130,8 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir, executor: str =
             due[trial] = plan
     plans = [cell.search for cell in cells if cell.search is not None]
     num_trials, num_finished = sum(cell.num_trials for cell in cells), sum(s.is_finished for s in standings.values())
-    remaining_s = _sum_or_none([*(c.remaining_time_s for c in cells), *(p.remaining_time_s for p in plans)])
+    times_s = [c.remaining_time_s for c in cells] + [p.remaining_time_s for p in plans]
+    remaining_s = _sum_or_none(times_s)
     return SweepPlan(
         sweep=spec.name,
         device=times.describe(),
@@ -136,7 +141,10 @@ def build_plan(spec: SweepSpec, grid: Grid, results: ResultsDir, executor: str =
         num_to_run=num_trials - num_finished,
         num_trials_at_most=num_trials + sum(_num_more(spec, cell.num_trials) for cell in cells),
         remaining_time_s=remaining_s,
-        is_time_rough=any(cell.is_time_rough for cell in cells) or any(plan.is_time_rough for plan in plans),
+        known_time_s=sum(seconds for seconds in times_s if seconds is not None),
+        num_cells_unknown=sum(_is_unknown(cell) for cell in cells),
+        is_time_rough=any(c.is_time_rough and c.remaining_time_s for c in cells)
+        or any(p.is_time_rough and p.remaining_time_s for p in plans),
         remaining_time_at_most_s=_sum_or_none([remaining_s, *more_s]),
         gpu_hours=_sum_or_none([*(c.gpu_hours for c in cells), *(p.gpu_hours for p in plans)]),
         num_search_trials=sum(one.num_trials for one in plans),
@@ -164,7 +172,7 @@ def _plan_cell(
     cell: Cell, trial: Trial, standings: Sequence[Standing], num_trials: int, price: Price, gpus: float
 ) -> CellPlan:
     """`trial` stands for the cell; its own trials are not known before its search is over."""
-    num_params, flops, memory = _counts(trial, on_gpu=gpus > 0)
+    num_params, flops, memory = _counts(trial, on_gpu=gpus > 0, num_seeds=price.num_packed)
     notes = [standing.note for standing in standings if standing.note]
     reasons = tuple(dict.fromkeys(note for note in notes if note != "new"))
     return CellPlan(
@@ -179,7 +187,7 @@ def _plan_cell(
         num_params=num_params,
         flops=flops,
         num_packed=price.num_packed,
-        memory_mib=None if memory is None else price.num_packed * memory,
+        memory_mib=memory,
         trial_time_s=price.trial_s,
         is_time_rough=price.is_rough,
         remaining_time_s=price.remaining_s,
@@ -208,13 +216,18 @@ def _standing_of(standings: Sequence[Standing]) -> str:
     return NEW
 
 
-def _counts(trial: Trial, *, on_gpu: bool) -> tuple[int, int, float | None]:
+def _counts(trial: Trial, *, on_gpu: bool, num_seeds: int) -> tuple[int, int, float | None]:
     if cost.is_closed_form(trial):
-        return cost.num_params(trial), cost.flops(trial), cost.memory_mib(trial, on_gpu=on_gpu)
+        memory = cost.memory_mib(trial, on_gpu=on_gpu, num_seeds=num_seeds)
+        return cost.num_params(trial), cost.flops(trial), memory
     from orchestrator.models import count_on_meta
 
     num_params, flops = count_on_meta(trial)
     return num_params, flops, None
+
+
+def _is_unknown(cell: CellPlan) -> bool:
+    return cell.remaining_time_s is None or (cell.search is not None and cell.search.remaining_time_s is None)
 
 
 def _num_more(spec: SweepSpec, num_trials: int) -> int:

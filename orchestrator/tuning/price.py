@@ -2,17 +2,18 @@
 
 A pack is priced by packs of as many seeds that were trained on the same kind of device, never by a seed alone: how much
 longer a common step takes depends on shape and device. So its time is unknown until such a pack was trained. A trial on
-its own that nothing alike was timed for has a rough price, by the speed of the processor.
+its own that nothing alike was timed for has a rough price, by the speed of the processor and what else it trained.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
-from orchestrator.tuning.cold_times import ColdTimes
+from orchestrator.tuning.cold_times import ColdTimes, is_one_thread
 from orchestrator.tuning.forecast import TimesByDevice
 from orchestrator.tuning.packing import num_together
 
@@ -41,7 +42,11 @@ class Prices:
 
     times: TimesByDevice
     executor: str
-    cold: ColdTimes = field(default_factory=ColdTimes)
+
+    @cached_property
+    def cold(self) -> ColdTimes:
+        """Estimates for what nothing alike was timed of."""
+        return ColdTimes(self.times.of(Resources()))
 
     def of(self, trial: Trial, num_to_run: int, resources: Resources, num_seeds: int | None = None) -> Price:
         """The price of `num_to_run` trials like `trial`.
@@ -53,8 +58,8 @@ class Prices:
         num_packed = num_together(trial, seeds, resources, self.executor)
         trial_s = self.times.of(resources, num_packed).trial_s(trial)
         is_timed = trial_s is not None
-        if not is_timed:
-            trial_s = self.cold.trial_s(trial, resources, num_packed)
+        if not is_timed and is_one_thread(resources, num_packed):
+            trial_s = self.cold.trial_s(trial)
         remaining_s = _times(math.ceil(num_to_run / num_packed), trial_s)
         return Price(num_packed, trial_s, remaining_s, is_rough=not is_timed and trial_s is not None)
 

@@ -29,6 +29,7 @@ from orchestrator.tuning.pruning import PruneRule
 from orchestrator.tuning.same_error import SameErrorWatch
 from orchestrator.tuning.stop_file import Stop, ask_to_stop, stop_on_signals
 from orchestrator.tuning.survey import Standing
+from orchestrator.tuning.timing import ExpectedTime
 
 log = logging.getLogger("orchestrator")
 
@@ -64,8 +65,12 @@ class Listener(Protocol):
 
     def phase(self, text: str) -> None: ...
 
-    def waiting(self) -> None:
-        """For seconds this process only waits until the first trials run elsewhere, or it is about to train them."""
+    def waiting(self, expected: Mapping[str, ExpectedTime]) -> None:
+        """For seconds this process only waits until the first trials run elsewhere, or it is about to train them.
+
+        Args:
+            expected: how long trials will train, by trial_id, of those of which something is known.
+        """
 
     def event(self, event: Event) -> None: ...
 
@@ -173,7 +178,7 @@ class Runner:
         self.phase("starting Ray" if self.options.executor == "ray_tune" else "starting")
         execute, session = find_executor(self.options.executor), find_session(self.options.executor)
         for listener in self.listeners:
-            listener.waiting()
+            listener.waiting(settings.expected)
         self.stack.enter_context(session(settings))
         return execute
 

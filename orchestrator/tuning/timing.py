@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,15 +46,25 @@ class EpochTimes:
     def __init__(self) -> None:
         self._sums: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
         """Seconds together and the number of epochs, by family and depth."""
+        self._examples: dict[tuple[str, int], Mapping[str, Any]] = {}
+        """The canonical content of a trial, by family and depth."""
 
     def add(self, canonical: Mapping[str, Any], seconds: float) -> None:
         """Take in a measured epoch of the trial with this canonical content."""
-        self.add_to(family_of(canonical), int(canonical["model"]["depth"]), seconds)
+        family, depth = family_of(canonical), int(canonical["model"]["depth"])
+        self._examples.setdefault((family, depth), canonical)
+        self.add_to(family, depth, seconds)
 
     def add_to(self, family: str, depth: int, seconds: float) -> None:
         """Take in a measured epoch."""
         total, count = self._sums[family].get(depth, (0.0, 0))
         self._sums[family][depth] = total + seconds, count + 1
+
+    def means(self) -> Iterator[tuple[Mapping[str, Any], float]]:
+        """The canonical content of a trial of each kind that was measured, and the mean seconds of its epochs."""
+        for (family, depth), canonical in self._examples.items():
+            total, count = self._sums[family][depth]
+            yield canonical, total / count
 
     def epoch_s(self, trial: Trial) -> float | None:
         """Expected seconds an epoch of `trial`, or None while nothing comparable was measured."""

@@ -83,8 +83,7 @@ def test_where_nothing_is_known_this_processor_tells_and_a_cluster_does_not(resu
     settings = settings_of(results)
     found = forecast(grid.trials, [], settings)
     assert found == {
-        trial.trial_id: ExpectedTime(ColdTimes().trial_s(trial, settings.resources) or 0.0, is_rough=True)
-        for trial in grid.trials
+        trial.trial_id: ExpectedTime(ColdTimes().trial_s(trial) or 0.0, is_rough=True) for trial in grid.trials
     }
     assert forecast(grid.trials, [], dataclasses.replace(settings, address="ray://head:10001")) == {}
 

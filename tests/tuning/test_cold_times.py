@@ -11,8 +11,9 @@ from orchestrator.attention_cost import COSTS
 from orchestrator.configs import DataConfig
 from orchestrator.grids.sweep_spec import Resources
 from orchestrator.trial import Trial
-from orchestrator.tuning.cold_times import ColdTimes, step_s
+from orchestrator.tuning.cold_times import ColdTimes, is_one_thread, step_s
 from orchestrator.tuning.processor_speed import ProcessorSpeed
+from orchestrator.tuning.timing import EpochTimes
 
 EPYC = ProcessorSpeed(flops_s=99e9, adds_s=11e9, calls_s=4e6)
 """The processor that the constants were fitted on."""
@@ -68,10 +69,10 @@ def test_blocks_without_mixing_are_counted_as_self_attention(tiny_trial: Trial) 
 
 def test_a_trial_is_its_epochs_of_steps_and_evaluations(tiny_trial: Trial, known_speed: ProcessorSpeed) -> None:
     trial = replace(tiny_trial, data=replace(CIFAR, val_fraction=0.0), train=replace(tiny_trial.train, batch_size=500))
-    without = ColdTimes().trial_s(trial, Resources())
+    without = ColdTimes().trial_s(trial)
     epochs = trial.train.epochs + trial.train.cooldown_epochs
     assert without == pytest.approx(epochs * 100 * step_s(trial, known_speed))
-    with_val = ColdTimes().trial_s(replace(trial, data=replace(CIFAR, val_fraction=0.1)), Resources())
+    with_val = ColdTimes().trial_s(replace(trial, data=replace(CIFAR, val_fraction=0.1)))
     assert with_val == pytest.approx(epochs * (90 + 0.37 * 10) * step_s(trial, known_speed))
 
 
@@ -80,7 +81,7 @@ def test_digits_lose_what_is_held_out_for_test_and_validation(tiny_trial: Trial,
     trial = replace(tiny_trial, data=data, train=replace(tiny_trial.train, batch_size=64, epochs=1))
     num_steps = int(1797 * 0.8 * 0.9) // 64
     expected = (num_steps + 0.37 * 1797 * 0.8 * 0.1 / 64) * step_s(trial, known_speed)
-    assert ColdTimes().trial_s(trial, Resources()) == pytest.approx(expected)
+    assert ColdTimes().trial_s(trial) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_digits_lose_what_is_held_out_for_test_and_validation(tiny_trial: Trial,
 )  # fmt: skip
 def test_what_it_was_not_fitted_to_is_unknown(tiny_trial: Trial, train: dict[str, Any]) -> None:
     trial = replace(tiny_trial, train=replace(tiny_trial.train, **train))
-    assert ColdTimes().trial_s(tiny_trial, Resources()) is not None
-    assert ColdTimes().trial_s(trial, Resources()) is None
+    assert ColdTimes().trial_s(tiny_trial) is not None
+    assert ColdTimes().trial_s(trial) is None
 
 
 def test_what_this_processor_does_not_tell_is_unknown_and_nothing_is_measured_for_it(
@@ -99,10 +100,34 @@ def test_what_this_processor_does_not_tell_is_unknown_and_nothing_is_measured_fo
 ) -> None:
     monkeypatch.setattr("orchestrator.tuning.cold_times.measure_speed", lambda: pytest.fail("measured"))
     cold = ColdTimes()
-    assert cold.trial_s(tiny_trial, Resources(gpus=1.0)) is None
-    assert cold.trial_s(tiny_trial, Resources(workers=2)) is None
-    assert cold.trial_s(tiny_trial, Resources(), num_packed=2) is None
     folder = DataConfig(name="image_folder", id="mine", root="/somewhere", num_classes=10)
-    assert cold.trial_s(replace(tiny_trial, data=folder), Resources()) is None
+    assert cold.trial_s(replace(tiny_trial, data=folder)) is None
     own = trial_of(tiny_trial, attention="my_package.attention:Mine")
-    assert cold.trial_s(own, Resources()) is None
+    assert cold.trial_s(own) is None
+
+
+def test_it_tells_of_one_thread_alone() -> None:
+    assert is_one_thread(Resources(cpus=4))
+    assert not is_one_thread(Resources(gpus=0.5))
+    assert not is_one_thread(Resources(workers=2))
+    assert not is_one_thread(Resources(), num_packed=2)
+
+
+def test_whatever_else_was_timed_corrects_it_by_the_median_of_what_it_is_off(tiny_trial: Trial) -> None:
+    plain, times = ColdTimes(), EpochTimes()
+    others = [trial_of(tiny_trial, embed_dim=width) for width in (16, 24, 32)]
+    for other, error in zip(others, (1.5, 0.1, 1.6), strict=True):
+        estimated_s = plain.trial_s(other)
+        assert estimated_s is not None
+        times.add(other.canonical(), error * estimated_s / (other.train.epochs + other.train.cooldown_epochs))
+    new = trial_of(tiny_trial, embed_dim=64, attention="reattention")
+    assert ColdTimes(times).trial_s(new) == pytest.approx(1.5 * (plain.trial_s(new) or 0.0))
+
+
+def test_what_it_cannot_estimate_corrects_nothing(tiny_trial: Trial) -> None:
+    times = EpochTimes()
+    times.add(replace(tiny_trial, train=replace(tiny_trial.train, precision="bf16")).canonical(), 1e6)
+    for changes in ({"attention": "of a later version"}, {"blocks": 3}):
+        content = tiny_trial.canonical()
+        times.add({**content, "model": {**content["model"], **changes}}, 1e6)
+    assert ColdTimes(times).trial_s(tiny_trial) == ColdTimes().trial_s(tiny_trial)

@@ -9,9 +9,10 @@ from orchestrator.record import EpochMetrics, State
 from orchestrator.results import ResultsDir
 from orchestrator.tuning.cell_search import survey_searches
 from orchestrator.tuning.events import EpochFinished, TrialEnded, TrialStarted
-from orchestrator.tuning.live import LiveTable, PlainLines, duration
+from orchestrator.tuning.live import LiveTable, PlainLines, _headline, duration
 from orchestrator.tuning.search_phase import index_of
 from orchestrator.tuning.survey import build_index, survey
+from orchestrator.tuning.timing import ExpectedTime
 from tests.tuning.searches import TPE, finish, tuned
 from tests.tuning.sweeps import spec_and_grid, write_record
 
@@ -69,6 +70,62 @@ def test_the_time_left_follows_from_measured_epochs(results: ResultsDir) -> None
         listener.event(EpochFinished(by_depth[depth].trial_id, row(1, seconds)))
     # Two self trials have one epoch left (1 + 2 s), two have two (2 + 4 s); the four others cost a second a block.
     assert listener.board.eta_s() == pytest.approx((3.0 + 6.0 + 12.0) / 2)
+
+
+def test_before_the_first_epoch_the_time_left_is_what_was_expected_and_then_corrected_by_it(
+    results: ResultsDir,
+) -> None:
+    listener = PlainLines(console(is_terminal=False))
+    trials = started(listener, results)
+    board = listener.board
+    assert board is not None
+    seconds = {("self", 1): 2.0, ("self", 2): 4.0, ("reattention", 1): 3.0, ("reattention", 2): 6.0}
+    kinds = {trial.trial_id: (trial.model.attention, trial.model.depth) for trial in trials}
+    listener.waiting({trial_id: ExpectedTime(seconds[kind]) for trial_id, kind in kinds.items()})
+    assert board.eta_s() is None  # how many will run at one time is not known yet
+    first, second = [trial for trial in trials if kinds[trial.trial_id] == ("self", 1)]
+    for trial in (first, second):
+        listener.event(TrialStarted(trial.trial_id))
+    assert board.eta_s() == pytest.approx(2 * 15.0 / 2)
+    listener.event(EpochFinished(first.trial_id, row(1, 2.0)))  # twice the expected second
+    assert board.eta_s() == pytest.approx((2 * 30.0 - 2.0) / 2)
+
+
+def test_the_time_left_counts_places_that_are_about_to_be_taken_again(results: ResultsDir) -> None:
+    listener = PlainLines(console(is_terminal=False))
+    first, second, *others = started(listener, results)
+    board = listener.board
+    assert board is not None
+    for trial in (first, second):
+        listener.event(TrialStarted(trial.trial_id))
+    listener.event(EpochFinished(first.trial_id, row(1, 1.0)))
+    before = board.eta_s()
+    listener.event(TrialEnded(first.trial_id, State.COMPLETE, write_record(results, first)))
+    after = board.eta_s()
+    assert before is not None
+    assert after is not None
+    assert after < before
+    for trial in others:
+        listener.event(TrialEnded(trial.trial_id, State.FAIL, error="no memory"))
+    assert board.eta_s() == pytest.approx(2.0)  # the last one has a place of its own
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"), [(0.0, "unknown until the first epoch"), (60.0, "about 8 min 00 s left")]
+)
+def test_the_headline_says_what_is_known_as_soon_as_a_trial_runs(
+    expected: float, text: str, results: ResultsDir
+) -> None:
+    out = console(is_terminal=True)
+    listener = LiveTable(out)
+    trials = started(listener, results)
+    known = {trial.trial_id: ExpectedTime(expected) for trial in trials} if expected else {}
+    listener.waiting(known)
+    assert listener.board is not None
+    assert "left" not in _headline(listener.board).plain
+    listener.event(TrialStarted(trials[0].trial_id))
+    assert text in _headline(listener.board).plain
+    listener.close()
 
 
 def test_the_table_shows_the_grid_filling_in_and_what_runs(results: ResultsDir) -> None:

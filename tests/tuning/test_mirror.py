@@ -46,7 +46,7 @@ def start(results: ResultsDir, index: SweepIndex, trials: list[Trial], **options
     warned = Warned()
     mirror = Mirror(results, name_curves, warned, **{"pause_s": 0.01, "retry_s": 0.05, "share": 1.0, **options})  # type: ignore[arg-type]
     mirror.start(index, (), trials)
-    mirror.waiting()
+    mirror.waiting({})
     return mirror, warned
 
 
@@ -258,7 +258,7 @@ def test_mlflow_leaves_the_start_of_ray_to_the_run(results: ResultsDir, monkeypa
     mirror = Mirror(results, name_curves, Warned())
     mirror.start(index, (), [trial])
     assert not begun.wait(0.3)
-    mirror.waiting()
+    mirror.waiting({})
     assert begun.wait(20)
     mirror.close()
 

@@ -32,7 +32,7 @@ def test_nothing_measured_leaves_rough_times_of_this_processor(results: ResultsD
     assert plan.remaining_time_s == pytest.approx(sum(2 * (cell.trial_time_s or 0.0) for cell in plan.cells))
     for cell, planned in zip(grid.cells, plan.cells, strict=True):
         assert planned.is_time_rough
-        assert planned.trial_time_s == ColdTimes().trial_s(cell.trials[0], spec.resources)
+        assert planned.trial_time_s == ColdTimes().trial_s(cell.trials[0])
     assert not results.root.exists()
 
 
@@ -102,6 +102,7 @@ def test_a_finished_sweep_has_nothing_left_to_pay(results: ResultsDir) -> None:
     plan = build_plan(spec, grid, results)
     assert {cell.standing for cell in plan.cells} == {"done"}
     assert (plan.num_to_run, plan.remaining_time_s, plan.gpu_hours) == (0, 0.0, 0.0)
+    assert (plan.is_time_rough, plan.known_time_s, plan.num_cells_unknown) == (False, 0.0, 0)
 
 
 def test_a_cell_is_priced_on_the_device_that_its_resources_name(results: ResultsDir) -> None:

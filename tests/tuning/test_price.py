@@ -78,6 +78,7 @@ def test_a_pack_is_priced_by_packs_as_large_and_never_by_a_seed_alone(results: R
     assert cell.remaining_time_s == pytest.approx(2 * 13.0)  # three seeds to run are one pack
     assert found.cells[1].remaining_time_s is None  # another attention
     assert (found.remaining_time_s, found.gpu_hours) == (None, 0.0)
+    assert (found.known_time_s, found.num_cells_unknown) == (pytest.approx(26.0 + 2 * 52.0), 2)
     assert provenance.cpu_name() in found.device
 
 

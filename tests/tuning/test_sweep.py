@@ -36,7 +36,7 @@ class Ears:
     def phase(self, text: str) -> None:
         self.phases.append(text)
 
-    def waiting(self) -> None:
+    def waiting(self, expected) -> None:
         pass
 
     def event(self, event: Event) -> None:
