@@ -32,6 +32,20 @@ class FailureKind(StrEnum):
     CHANGED_CODE = "changed_code"
 
 
+DEVICE_IS_FULL = (
+    "CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED", "Triton Error [CUDA]: out of memory",
+)  # fmt: skip
+"""What torch, cuBLAS, cuDNN and Triton say where a GPU's memory is full."""
+
+
+def is_device_full(error: BaseException) -> bool:
+    """Whether a GPU's memory ran out; errors of torch are known by name and message, so that it is not imported."""
+    names = [(cls.__module__.partition(".")[0], cls.__name__) for cls in type(error).__mro__]
+    is_told = isinstance(error, RuntimeError) and any(text in str(error) for text in DEVICE_IS_FULL)
+    return is_told or ("torch", "OutOfMemoryError") in names
+
+
 @dataclass(frozen=True)
 class Policy:
     """What one kind of failure means and what follows from it, in words for people."""

@@ -19,6 +19,9 @@ from orchestrator.results import ResultsDir
 from orchestrator.trial import Trial
 from orchestrator.tuning.processor_speed import ProcessorSpeed
 
+collect_ignore = ["tuning/other_data"]
+"""What Python imports at its start where a test puts it on the path, and what changes what it imports then."""
+
 CLEARED = ("ORCH_", "MLFLOW_", "RAY_ADDRESS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES")
 """Beginnings of the names that a person's shell may set and a test must not see."""
 

@@ -40,8 +40,13 @@ class BatchParts:
     parts: Sequence[Part]
 
 
-def batch_parts(num_images: int, micro_batch_size: int | None, shards: Shards, *, is_mixed: bool) -> BatchParts:
+def batch_parts(
+    num_images: int, micro_batch_size: int | None, shards: Shards, device: torch.device, *, is_mixed: bool
+) -> BatchParts:
     """How this process takes batches of `num_images`.
+
+    Args:
+        device: where the images are by then; rows that lie elsewhere would make the host wait for a GPU.
 
     Raises:
         TrainingError: a micro-batch has fewer images than there are processes.
@@ -62,6 +67,6 @@ def batch_parts(num_images: int, micro_batch_size: int | None, shards: Shards, *
     read = torch.cat(own)
     if is_mixed:
         read = torch.cat([read, num_images - 1 - read]).unique()
-    rows = [torch.searchsorted(read, positions) for positions in own]
+    rows = [torch.searchsorted(read, positions).to(device) for positions in own]
     parts = [Part(part, len(part), num) for part, num in zip(rows, sizes, strict=True)]
     return BatchParts(num_images, read, parts)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import resource
 from pathlib import Path
 
 import torch
 
-from orchestrator.errors import NotReadyError
+from orchestrator.errors import DeviceLostError, NotReadyError
 from orchestrator.provenance import cpu_name
 
 
@@ -17,13 +18,44 @@ def pick_device(gpus: float) -> str:
 
     Raises:
         NotReadyError: a GPU was asked for and none is visible; there is no silent move to the CPU.
+        DeviceLostError: the GPU answers this process no more, as after an assertion that failed on it.
     """
     if gpus == 0:
         return "cpu"
     if not torch.cuda.is_available():
         raise NotReadyError("resources.gpus asks for a GPU and none is visible here; set it to 0 to train on the CPU")
-    torch.cuda.reset_peak_memory_stats()
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        told = str(error).strip().partition("\n")[0]
+        raise DeviceLostError(f"the GPU answers this process no more: {told}; a new start goes on") from error
+    count_peak_memory_anew()
     return "cuda"
+
+
+def count_peak_memory_anew() -> None:
+    """What `peak_memory_mib` tells of a GPU begins here."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def release_memory() -> None:
+    """Hand back what a failed step or an earlier trial left on a GPU, where nothing refers to it any more."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def set_arithmetic(device: torch.device) -> None:
+    """Equal trials give equal bits on a CPU, by one thread; on a GPU float32 is float32, in convolutions too."""
+    is_cpu = device.type == "cpu"
+    torch.use_deterministic_algorithms(is_cpu)
+    if is_cpu:
+        torch.set_num_threads(1)
+        # Filling fresh memory with NaN finds bugs and costs time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    else:
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def device_name(device: str) -> str:

@@ -28,6 +28,7 @@ from orchestrator.training.batch_parts import batch_parts
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore, Progress, weights_bytes
 from orchestrator.training.compiling import compile_blocks
 from orchestrator.training.data import Split, load_data
+from orchestrator.training.device import set_arithmetic
 from orchestrator.training.evaluate import evaluate
 from orchestrator.training.graphs import graphed_step
 from orchestrator.training.objective import Objective
@@ -130,11 +131,7 @@ class Trainer:
         self.trial, self.settings, self.checkpoints, self.should_stop = trial, settings, checkpoints, should_stop
         self.started = time.monotonic()
         self.device = torch.device(settings.device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)
-            torch.use_deterministic_algorithms(True)
-            # Filling fresh memory with NaN finds bugs and costs time.
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        set_arithmetic(self.device)
         self.data = resident(load_data(trial.data, trial.model.img_size), trial, self.device)
         model = build_model(trial)
         check_model(model, trial)
@@ -159,7 +156,7 @@ class Trainer:
         batch_size = min(recipe.batch_size, len(self.data.train))
         self.mixup = build_mixup(recipe, trial.data.num_classes, batch_size)
         is_mixed = self.mixup is not None
-        self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, is_mixed=is_mixed)
+        self.batch = batch_parts(batch_size, recipe.micro_batch_size, self.shards, self.device, is_mixed=is_mixed)
         self.objective = Objective(self.model, trial, is_mixed=is_mixed)
         self.graph = (
             graphed_step(trial, self.shards, self.model, self.optimizer, self.average) if settings.graphs else None

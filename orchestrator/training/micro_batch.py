@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 from itertools import islice
 
 import torch
 
+from orchestrator.failure import is_device_full
 from orchestrator.models import build_model
 from orchestrator.models.batch_statistics import has_batch_statistics
 from orchestrator.training.augment import train_batches
+from orchestrator.training.device import release_memory
 from orchestrator.training.loop import Settings, Trainer, never_stop
 from orchestrator.trial import Trial
 
@@ -43,13 +44,6 @@ def depends_on_batch(trial: Trial) -> bool:
     return has_batch_statistics(build_model(trial), trial.model, trial.data.in_chans)
 
 
-def release_memory() -> None:
-    """Hand back what a failed step left, where nothing refers to it any more."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
-
-
 def _fits(trial: Trial, settings: Settings) -> bool:
     try:
         trainer = Trainer(trial, replace(settings, probe=None, graphs=False), None, never_stop)
@@ -59,6 +53,8 @@ def _fits(trial: Trial, settings: Settings) -> bool:
             trainer.train_step(images, labels, 1, step)
         if trainer.device.type == "cuda":
             torch.cuda.synchronize()
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_device_full(error):
+            raise
         return False
     return True

@@ -58,7 +58,8 @@ def _effective_rank(tokens_LBPD: Tensor) -> Tensor:
     rows = tokens_LBPD if num_tokens <= dim else tokens_LBPD.transpose(2, 3)
     gram = rows @ rows.transpose(2, 3)
     is_finite_LB = gram.isfinite().all(dim=3).all(dim=2)
-    squares = torch.linalg.eigvalsh(torch.where(is_finite_LB[:, :, None, None], gram, 0.0))
+    finite = torch.where(is_finite_LB[:, :, None, None], gram, 0.0)
+    squares = torch.linalg.eigvalsh(finite.cpu()).to(gram.device)  # a GPU takes seconds for hundreds of small matrices
     singular = squares.clamp_min(0.0).sqrt()
     share = singular / singular.sum(dim=2, keepdim=True)
     rank_LB = torch.special.entr(share).sum(dim=2).exp()

@@ -30,9 +30,8 @@ from orchestrator.record import LOST, Attempt, EpochMetrics, State, TrialRecord
 from orchestrator.redact import redact_text
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import CheckpointStore
-from orchestrator.training.device import device_name, pick_device
+from orchestrator.training.device import device_name, pick_device, release_memory
 from orchestrator.training.loop import Outcome, train
-from orchestrator.training.micro_batch import release_memory
 from orchestrator.training.pack import Pack, UnpackedError
 from orchestrator.training.probe_store import ProbeStore
 from orchestrator.trial import Trial

@@ -14,7 +14,7 @@ from orchestrator.record import Attempt
 from orchestrator.results import ResultsDir, TrialFolder
 from orchestrator.training.checkpoint import Checkpoint, CheckpointStore
 from orchestrator.training.data import load_data
-from orchestrator.training.device import pick_device
+from orchestrator.training.device import pick_device, release_memory
 from orchestrator.training.loop import Settings
 from orchestrator.training.shards import Shards
 from orchestrator.trial import Trial
@@ -40,8 +40,11 @@ class Start:
 def training_settings(trial: Trial, settings: RunSettings) -> Settings:
     """What this process trains on; each of those that train the trial together has its own."""
     resources = settings.resources_of(trial)
+    device = pick_device(resources.gpus)
+    if device == "cuda":
+        release_memory()  # what the last trial of this process kept, a neighbour on the GPU may need
     return Settings(
-        device=pick_device(resources.gpus),
+        device=device,
         compile=resources.compile,
         graphs=resources.graphs is True,
         num_loader_workers=max(0, int(resources.cpus) - 1),

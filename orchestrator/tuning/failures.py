@@ -20,7 +20,7 @@ from orchestrator.errors import (
     ResultsError,
     TrainingError,
 )
-from orchestrator.failure import FailureKind
+from orchestrator.failure import FailureKind, is_device_full
 from orchestrator.record import State
 from orchestrator.redact import redact_text
 from orchestrator.tuning.events import TrialEnded
@@ -38,13 +38,18 @@ OF_ERRORS: tuple[tuple[type[BaseException], FailureKind], ...] = (
 """The first class that fits counts."""
 
 OF_MESSAGES: tuple[tuple[str, FailureKind], ...] = (
-    ("CUDA out of memory", FailureKind.OUT_OF_MEMORY),
-    ("CUBLAS_STATUS_ALLOC_FAILED", FailureKind.OUT_OF_MEMORY),
     ("DefaultCPUAllocator: can't allocate memory", FailureKind.HOST_OUT_OF_MEMORY),
     ("DefaultCPUAllocator: not enough memory", FailureKind.HOST_OUT_OF_MEMORY),
     ("unable to allocate shared memory", FailureKind.HOST_OUT_OF_MEMORY),
     ("device-side assert", FailureKind.OWN_CODE),
+    ("CUDA error: invalid argument", FailureKind.OWN_CODE),
+    ("CUDA error: invalid configuration argument", FailureKind.OWN_CODE),
+    ("CUDA error: no kernel image is available", FailureKind.OWN_CODE),
+    ("CUBLAS_STATUS_INVALID_VALUE", FailureKind.OWN_CODE),
+    ("CUBLAS_STATUS_NOT_SUPPORTED", FailureKind.OWN_CODE),
     ("CUDA error", FailureKind.DEVICE_LOST),
+    ("CUDA driver error", FailureKind.DEVICE_LOST),
+    ("Triton Error [CUDA]", FailureKind.DEVICE_LOST),
     ("CUDNN_STATUS_EXECUTION_FAILED", FailureKind.DEVICE_LOST),
     ("uncorrectable ECC", FailureKind.DEVICE_LOST),
     ("NCCL error", FailureKind.DEVICE_LOST),
@@ -65,7 +70,7 @@ def classify(error: BaseException) -> FailureKind:
     """The kind of failure that ended a trial with `error`; what is none of the others is the fault of some code."""
     if isinstance(error, GivenUpError):
         return FailureKind(error.kind)
-    if _is_torch_out_of_memory(error):
+    if is_device_full(error):
         return FailureKind.OUT_OF_MEMORY
     for kind_of_error, kind in OF_ERRORS:
         if isinstance(error, kind_of_error):
@@ -106,8 +111,3 @@ def error_signature(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
     return " > ".join([*places, type(error).__qualname__])
-
-
-def _is_torch_out_of_memory(error: BaseException) -> bool:
-    names = [(cls.__module__.partition(".")[0], cls.__name__) for cls in type(error).__mro__]
-    return ("torch", "OutOfMemoryError") in names

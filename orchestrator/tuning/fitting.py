@@ -13,8 +13,9 @@ from typing import Literal
 from orchestrator.errors import DoesNotFitError
 from orchestrator.failure import FailureKind
 from orchestrator.record import EpochMetrics
+from orchestrator.training.device import count_peak_memory_anew, release_memory
 from orchestrator.training.loop import Outcome, Settings
-from orchestrator.training.micro_batch import depends_on_batch, find_fitting, release_memory, with_micro_batch
+from orchestrator.training.micro_batch import depends_on_batch, find_fitting, with_micro_batch
 from orchestrator.trial import Trial
 from orchestrator.tuning.failures import classify
 
@@ -56,6 +57,7 @@ def train_that_fits(
             raise DoesNotFitError(beside_others(settings.shards.size, told))
         asked = size or trial.train.micro_batch_size or trial.train.batch_size
         size = _choose(trial, settings, policy, asked, told)
+        count_peak_memory_anew()  # that of what did not fit is none of the training's
         on_halved(size)
 
 

@@ -69,7 +69,8 @@ def test_one_signal_stops_at_the_next_step_with_a_checkpoint(folder: Path, execu
     assert not ResultsDir(folder / "results").sweep("long").stop_file.exists()
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["serial", "ray_tune"])
 def test_two_signals_leave_at_once_and_what_was_finished_is_there(folder: Path, executor: str) -> None:
     (folder / "long.yaml").write_text(LONG.replace("seeds: 2", "seeds: 1"))
     with command(folder, "run", "long.yaml", "--executor", executor, "--json") as running:

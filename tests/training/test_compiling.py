@@ -69,7 +69,7 @@ def stepped(model: VisionTransformer, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         ({"attention": "reattention", **MANY_TOKENS}, 4),
         ({"attention": "talking_heads"}, 1),
         ({"attention": "value_residual"}, 2),
-        ({"attention": "differential"}, 10),
+        pytest.param({"attention": "differential"}, 10, marks=pytest.mark.slow),
         ({"attention": "self", "drop_path_rate": 0.3, "proj_drop_rate": 0.1}, None),
     ],
     ids=str,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.errors import NotReadyError
+from orchestrator.errors import DeviceLostError, NotReadyError
 from orchestrator.training.device import (
     cuda_version,
     describe_gpus,
@@ -11,6 +11,7 @@ from orchestrator.training.device import (
     load_torchvision,
     peak_memory_mib,
     pick_device,
+    set_arithmetic,
 )
 
 
@@ -26,6 +27,28 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(NotReadyError, match=r"resources\.gpus"):
         pick_device(0.5)
+
+
+def test_a_gpu_that_answers_no_more_is_lost_and_not_the_next_trials_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", refuse)
+    with pytest.raises(
+        DeviceLostError, match=r"answers this process no more: .*assert triggered; a new start goes on$"
+    ):
+        pick_device(1)
+
+
+@pytest.mark.parametrize(("device", "is_exact"), [("cuda", False), ("cpu", True)])
+def test_a_cpu_is_deterministic_and_float32_is_float32_on_a_gpu(device: str, is_exact: bool) -> None:
+    set_arithmetic(torch.device(device))
+    assert torch.are_deterministic_algorithms_enabled() is is_exact
+    if device == "cuda":
+        assert not torch.backends.cudnn.allow_tf32
+    else:
+        assert torch.get_num_threads() == 1
 
 
 def test_peak_memory_of_the_process_only_grows() -> None:

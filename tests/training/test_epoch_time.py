@@ -46,17 +46,25 @@ def test_an_epoch_is_all_its_steps_and_one_evaluation(tiny_trial: Trial, clock: 
     trainer = Trainer(tiny_trial, epoch_time.Settings(), None, epoch_time.never_stop)
     assert trainer.data.val is not None
     assert found.step_s == 2.0  # the first one is not counted
-    assert found.num_steps == epoch_time.MIN_STEPS
+    assert found.num_steps == epoch_time.MIN_TIMES
     assert found.epoch_s == pytest.approx(2.0 * trainer.num_steps + len(trainer.data.val) / 50)
 
 
 def test_more_steps_are_timed_where_there_is_time_and_not_without_end(tiny_trial: Trial, clock: Clock) -> None:
-    assert measure_epoch(tiny_trial, "cpu", budget_s=40.0).num_steps > epoch_time.MIN_STEPS
-    assert measure_epoch(tiny_trial, "cpu", budget_s=1e9).num_steps == epoch_time.MAX_STEPS
+    assert measure_epoch(tiny_trial, "cpu", budget_s=40.0).num_steps > epoch_time.MIN_TIMES
+    assert measure_epoch(tiny_trial, "cpu", budget_s=1e9).num_steps == epoch_time.MAX_TIMES
+
+
+def test_steps_that_are_timed_together_are_told_as_one(
+    tiny_trial: Trial, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epoch_time, "TOGETHER", {"cpu": 10})
+    found = measure_epoch(tiny_trial, "cpu", budget_s=0.0)
+    assert (found.step_s, found.num_steps) == (2.0, 10 * epoch_time.MIN_TIMES)
 
 
 def test_a_real_epoch_is_timed_and_nothing_is_changed(tiny_trial: Trial) -> None:
     trial = replace(tiny_trial, train=replace(tiny_trial.train, batch_size=2000))
     found = measure_epoch(trial, "cpu", budget_s=0.1)
     assert found.epoch_s > found.step_s > 0
-    assert found.num_steps >= epoch_time.MIN_STEPS
+    assert found.num_steps >= epoch_time.MIN_TIMES

@@ -205,6 +205,7 @@ execute("serial", [tiny()], settings_for(results, [tiny()], "serial", resources=
 """
 
 
+@pytest.mark.slow
 def test_a_hang_ends_the_process_with_its_stacks_and_the_next_start_goes_on(results: ResultsDir) -> None:
     command = [sys.executable, "-c", HANGING, str(results.root)]
     root = Path(__file__).parents[2]

@@ -53,6 +53,25 @@ def run(
             return rows, stop.value, sizes
 
 
+@pytest.mark.parametrize(("told", "is_memory"), [("CUBLAS_STATUS_ALLOC_FAILED", True), ("shapes differ", False)])
+def test_a_size_that_a_library_has_no_memory_for_does_not_fit(
+    tiny_trial: Trial, told: str, is_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Objective.__call__
+
+    def call(self: Objective, images: torch.Tensor, targets: torch.Tensor):
+        if len(images) > 16:
+            raise RuntimeError(f"CUDA error: {told}")
+        return original(self, images, targets)
+
+    monkeypatch.setattr(Objective, "__call__", call)
+    if is_memory:
+        assert find_fitting(one_epoch(tiny_trial), Settings(), 64) == 16
+    else:
+        with pytest.raises(RuntimeError, match=told):
+            find_fitting(one_epoch(tiny_trial), Settings(), 64)
+
+
 def one_epoch(trial: Trial, attention: str = "self") -> Trial:
     return replace(
         trial, model=replace(trial.model, attention=attention), train=replace(trial.train, epochs=1, batch_size=64)
@@ -97,6 +116,7 @@ def test_memory_that_runs_out_later_costs_no_finished_epoch(
     assert (seen, sizes) == ([1, 2], [32])
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_not_trained_on_smaller_batches_unasked(
     tiny_trial: Trial, tmp_path: Path, memory: Callable[[int], None]
 ) -> None:

@@ -47,6 +47,7 @@ def gone(process: int, timeout_s: float) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_what_a_killed_driver_left_is_ended() -> None:
     driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None
