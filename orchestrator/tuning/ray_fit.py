@@ -42,9 +42,22 @@ def check_fits(trials: Sequence[Trial], settings: RunSettings, nodes: Sequence[M
 
 def num_that_fit(needs: Resources, nodes: Sequence[Mapping[str, Any]]) -> int:
     """How many trials of these needs can run at a time; workers of one trial may be on several nodes."""
-    asked = [(index, need) for index, need in enumerate((needs.cpus, needs.gpus)) if need > 0]
-    places = (min(_size(node)[index] // need for index, need in asked) for node in nodes if node["Alive"])
-    return int(sum(places) // needs.workers)
+    return sum(_num_on(node, needs) for node in nodes if node["Alive"]) // needs.workers
+
+
+def _num_on(node: Mapping[str, Any], needs: Resources) -> int:
+    """Of one node, a worker counting as a trial; a share of a GPU is one of a single GPU."""
+    cpus, gpus = _size(node)
+    by_cpus = _how_often(cpus, needs.cpus)
+    if needs.gpus == 0:
+        return by_cpus
+    by_gpus = int(gpus) * _how_often(1.0, needs.gpus) if needs.gpus < 1 else _how_often(gpus, needs.gpus)
+    return min(by_cpus, by_gpus)
+
+
+def _how_often(there: float, need: float) -> int:
+    """Ray counts ten-thousandths, so that five fifths are one."""
+    return round(10_000 * there) // round(10_000 * need)
 
 
 def num_places(trials: Sequence[Trial], settings: RunSettings, nodes: Sequence[Mapping[str, Any]]) -> int:

@@ -58,6 +58,13 @@ def test_workers_may_be_on_several_nodes(results: ResultsDir, tiny_trial: Trial)
         check_fits([tiny_trial], settings, nodes[1:])
 
 
+@pytest.mark.parametrize(("gpus", "num"), [(0.2, 5), (0.3, 3), (0.1, 10), (1.0, 1), (0.5, 2), (0.7, 1)])
+def test_a_share_of_a_gpu_is_one_of_a_single_gpu(gpus: float, num: int) -> None:
+    assert num_that_fit(Resources(gpus=gpus), [node(64, 1)]) == num
+    assert num_that_fit(Resources(gpus=gpus), [node(96, 8), node(96, 2)]) == 10 * num
+    assert num_that_fit(Resources(cpus=16, gpus=gpus), [node(64, 8)]) == 4
+
+
 def test_workers_that_would_share_a_gpu_are_refused(results: ResultsDir, tiny_trial: Trial) -> None:
     rule = ResourceOverride(when={"depth": (2,)}, resources={"workers": 2})
     settings = settings_for(
