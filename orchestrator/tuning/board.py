@@ -73,12 +73,12 @@ class Board:
         known = make_board(index, standings, to_run)
         self.index, self.states, self.trials, self.running = index, known.states, known.trials, {}
         self.works, self.num_of, self.num_left = known.works, known.num_of, known.num_left
-        self.proposals = known.proposals
+        self.proposals, self.expected_s = known.proposals, {}
 
     def expect(self, expected: Mapping[str, ExpectedTime]) -> None:
         """Times of whole trials are known beforehand, by trial_id."""
-        known = ((self.works[trial_id], time.seconds) for trial_id, time in expected.items())
-        self.expected_s.update({work: seconds / work.num_epochs for work, seconds in known})
+        known = ((self.works[trial_id], time.seconds) for trial_id, time in expected.items() if time.seconds > 0)
+        self.expected_s = {work: seconds / work.num_epochs for work, seconds in known}
 
     def take(self, event: Event) -> None:
         """Bring the board up to date."""

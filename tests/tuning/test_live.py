@@ -91,6 +91,22 @@ def test_before_the_first_epoch_the_time_left_is_what_was_expected_and_then_corr
     assert board.eta_s() == pytest.approx((2 * 30.0 - 2.0) / 2)
 
 
+def test_what_was_expected_is_told_anew_with_the_trials(results: ResultsDir) -> None:
+    spec, grid = spec_and_grid()
+    known = build_index(spec, grid), survey(grid, results, "tiny"), grid.trials
+    listener, first = PlainLines(console(is_terminal=False)), grid.trials[0].trial_id
+    listener.start(*known)
+    board = listener.board
+    assert board is not None
+    for expected_s, is_known in ((8.0, True), (0.0, False)):
+        listener.waiting({first: ExpectedTime(expected_s)})
+        listener.event(TrialStarted(first))
+        assert (board.eta_s() is not None) == is_known
+        listener.grow(*known)
+        listener.event(TrialStarted(first))
+        assert board.eta_s() is None
+
+
 def test_the_time_left_counts_places_that_are_about_to_be_taken_again(results: ResultsDir) -> None:
     listener = PlainLines(console(is_terminal=False))
     first, second, *others = started(listener, results)
