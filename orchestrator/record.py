@@ -137,7 +137,7 @@ class TrialRecord:
     predicted_time_s: float | None = None
     """What `train_time_s` was expected to be when its last attempt began; None where nothing told."""
     is_predicted_roughly: bool = False
-    """Whether that came from the speed of the processor alone, because nothing alike had been timed there."""
+    """Whether that came from the speed of the processor, because nothing alike had been timed there."""
     predicted_memory_mib: float | None = None
     """What `peak_memory_mib` was expected to be on a GPU; None on a CPU, where the process holds much else."""
     schema: int = SCHEMA

@@ -41,6 +41,9 @@ def can_fuse(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor) -
     """Whether `mix_fused` serves such tensors; the first of a kind pay for a check, and a no is logged with its reason.
 
     The kind is device, types of v and Theta, heads, head_dim and tokens: what a compiled kernel has as constants.
+
+    Raises:
+        torch.OutOfMemoryError: as `failed_check`; nothing is decided then.
     """
     _, num_heads, num_tokens, head_dim = v_BHNK.shape
     kind = v_BHNK.device, v_BHNK.dtype, theta_HH.dtype, num_heads, head_dim, num_tokens
@@ -92,13 +95,17 @@ def _has_triton() -> bool:
 
 
 def failed_check(like_BHNK: Tensor) -> str | None:
-    """What is wrong with the kernels on two drawn images of this kind, or None; draws from no global stream."""
+    """What is wrong with the kernels on two drawn images of this kind, or None; draws from no global stream.
+
+    Raises:
+        torch.OutOfMemoryError: the GPU is full, which says nothing of the kernels.
+    """
     try:
         device_type = like_BHNK.device.type
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
             error, name = _largest_error(like_BHNK)
     except torch.OutOfMemoryError:
-        raise  # says nothing of the kernels, and the maps need more
+        raise
     except Exception as failure:  # whatever a compiler or a driver raises, the maps still work
         return f"the fused kernels do not run here: {type(failure).__name__}: {str(failure).strip()[:300]}"
     if error <= TOLERANCES[like_BHNK.dtype]:

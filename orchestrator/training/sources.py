@@ -56,11 +56,19 @@ def _load_digits(_config: DataConfig) -> Source:
 
 
 def _digits_of_sklearn() -> tuple[np.ndarray, np.ndarray]:
-    """Values 0 to 16 of 64 pixels an image, and labels; from scikit-learn's file, whose import takes over a second."""
+    """Values 0 to 16 of 64 pixels an image, and labels; from the file that scikit-learn brings, because its import
+    takes over a second.
+
+    Raises:
+        DataError: the file is not there or broken.
+    """
     spec = importlib.util.find_spec("sklearn")
-    assert spec is not None
-    assert spec.origin is not None
-    rows = np.loadtxt(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.int64)
+    package = Path(spec.origin).parent if spec is not None and spec.origin is not None else Path("sklearn")
+    path = package / "datasets" / "data" / "digits.csv.gz"
+    try:
+        rows = np.loadtxt(path, delimiter=",", dtype=np.int64)
+    except (EOFError, OSError, ValueError) as error:
+        raise DataError(f"cannot read digits from {path} ({error}); install scikit-learn anew") from error
     return rows[:, :-1], rows[:, -1]
 
 

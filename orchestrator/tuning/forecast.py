@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from orchestrator import provenance
@@ -146,17 +146,17 @@ def forecast(to_run: Sequence[Trial], records: Sequence[TrialRecord], settings: 
     does this processor tell of those of a cluster.
     """
     rows = with_calibrations([row for row in map(_measured_record, records) if row is not None])
-    kinds: dict[tuple[bool, int], EpochTimes] = {}
-    found, packs = {}, packs_by_cell(to_run, settings)
-    cold = ColdTimes(_times_of(rows, uses_gpu=False, num_workers=1)[1])
+
+    @cache
+    def times_of(uses_gpu: bool, num_workers: int) -> EpochTimes:
+        return _times_of(rows, uses_gpu=uses_gpu, num_workers=num_workers)[1]
+
+    found, packs, cold = {}, packs_by_cell(to_run, settings), ColdTimes(times_of(False, 1))
     for trial in to_run:
         if packs[trial.cell_id] > 1:
             continue
         resources = settings.resources_of(trial)
-        uses_gpu, num_workers = kind = (resources.gpus > 0, resources.workers)
-        if kind not in kinds:
-            kinds[kind] = _times_of(rows, uses_gpu=uses_gpu, num_workers=num_workers)[1]
-        seconds = kinds[kind].trial_s(trial)
+        seconds = times_of(resources.gpus > 0, resources.workers).trial_s(trial)
         if seconds is not None:
             found[trial.trial_id] = ExpectedTime(seconds)
         elif settings.address is None and is_one_thread(resources) and (rough_s := cold.trial_s(trial)) is not None:

@@ -53,7 +53,7 @@ class CellPlan:
     epoch, of as large a pack, was measured on this kind of device, where the processor's speed tells nothing either.
     """
     is_time_rough: bool
-    """Whether it comes from the processor's speed alone."""
+    """Whether it comes from the processor's speed, as nothing alike was timed."""
     remaining_time_s: float | None
     """Of the measured trials that are still to run, one trial or pack after the other."""
     gpu_hours: float | None
@@ -82,7 +82,7 @@ class SweepPlan:
     num_cells_unknown: int
     """Cells for which it is not known, of search or measured trials that are still to run."""
     is_time_rough: bool
-    """Whether part of it comes from the processor's speed alone."""
+    """Whether part of it comes from the processor's speed."""
     remaining_time_at_most_s: float | None
     """The same if every cell gets all the seeds that a rule allows."""
     gpu_hours: float | None

@@ -29,7 +29,7 @@ class Price:
     remaining_s: float | None
     """Of all of them, pack after pack; a pack of fewer seeds counts as a largest one. None as above."""
     is_rough: bool = False
-    """Whether those two come from the speed of the processor alone."""
+    """Whether those two come from the speed of the processor."""
 
     def gpu_hours(self, gpus: float) -> float | None:
         """Of all of them, where a trial or a pack takes so many GPUs; 0 on a CPU."""

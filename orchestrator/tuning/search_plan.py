@@ -33,7 +33,7 @@ class SearchPlan:
     trial_time_s: float | None
     """Expected training time of one of them; of its pack where it is packed."""
     is_time_rough: bool
-    """Whether it comes from the processor's speed alone."""
+    """Whether it comes from the processor's speed, as nothing alike was timed."""
     remaining_time_s: float | None
     gpu_hours: float | None
     chosen: Mapping[str, Any] | None

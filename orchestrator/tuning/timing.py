@@ -37,7 +37,7 @@ class ExpectedTime:
     seconds: float
     """In epochs."""
     is_rough: bool = False
-    """Whether it comes from the speed of the processor alone, because nothing alike was timed."""
+    """Whether it comes from the speed of the processor, because nothing alike was timed."""
 
 
 class EpochTimes:

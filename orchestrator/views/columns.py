@@ -39,7 +39,7 @@ TRIAL_MEANINGS: Mapping[str, str] = {
     "train_time_s": "seconds in epochs",
     "peak_memory_mib": "largest memory of the GPU, or of the process on a CPU, MiB",
     "predicted_time_s": "what `train_time_s` was expected to be when the last attempt began",
-    "is_predicted_roughly": "whether by the speed of the processor alone, because nothing alike had been timed",
+    "is_predicted_roughly": "whether by the speed of the processor, because nothing alike had been timed",
     "predicted_memory_mib": "what `peak_memory_mib` was expected to be, on a GPU",
     "num_attempts": "how often the trial was started",
     "diverged": "what was seen, for a DIVERGED trial",

@@ -125,3 +125,15 @@ def test_on_a_gpu_a_step_under_autocast_is_the_one_with_maps(monkeypatch: pytest
     assert one.var_norm is not None
     assert other.var_norm is not None
     torch.testing.assert_close(one.var_norm.running_var, other.var_norm.running_var, rtol=2e-2, atol=0.0)
+
+
+def test_a_full_gpu_says_nothing_of_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(fused, "mix_fused", full)
+    monkeypatch.setattr(fused, "why_not_fused", lambda *_: None)
+    monkeypatch.setattr(fused, "_verdicts", {})
+    with pytest.raises(torch.OutOfMemoryError):
+        can_fuse(*draw(2, 3, 17, 16))
+    assert fused._verdicts == {}

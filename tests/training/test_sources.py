@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import sys
 import threading
 import time
@@ -9,6 +11,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from orchestrator.configs import DataConfig
@@ -30,6 +33,26 @@ def test_digits_are_the_bundled_ones_scaled_to_bytes() -> None:
     assert source.train.images.pixels_NCHW.shape == (1797, 1, 8, 8)
     assert np.unique(source.train.images.pixels_NCHW).tolist() == [round(value * 255 / 16) for value in range(17)]
     assert np.bincount(source.train.labels).min() > 170
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    source, loaded = LOADERS["digits"](DIGITS), load_digits()
+    assert isinstance(source.train.images, PixelImages)
+    assert (source.train.images.pixels_NCHW[:, 0] == np.rint(loaded.images * (255 / 16))).all()
+    assert (source.train.labels == loaded.target).all()
+
+
+@pytest.mark.parametrize("content", [None, b"cut short"])
+def test_digits_that_cannot_be_read_say_what_to_do(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.machinery.ModuleSpec("sklearn", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    if content is not None:
+        (tmp_path / "datasets" / "data").mkdir(parents=True)
+        (tmp_path / "datasets" / "data" / "digits.csv.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read digits from .*digits\.csv\.gz .* install scikit-learn anew"):
+        LOADERS["digits"](DIGITS)
 
 
 def test_the_statistics_of_digits_are_those_of_their_pixels() -> None:
