@@ -30,8 +30,6 @@ TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
 Rounding operands to bfloat16 makes 4e-3.
 """
 LOG2_E = 1.4426950408889634
-NUM_WARPS = 8
-"""With so many, ptxas for sm_90 keeps bfloat16 tiles in registers, all but some of 16 heads of 64 channels."""
 
 _verdicts: dict[tuple[object, ...], str | None] = {}
 """Kind of tensors to what is against the kernels, or None."""
@@ -149,7 +147,11 @@ def mix_fused(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, 
 
 
 class _MixFused(torch.autograd.Function):
-    """Keeps its inputs and log2 of each softmax row's sum, [B,H,N]."""
+    """Keeps its inputs and log2 of each softmax row's sum, [B,H,N].
+
+    Backward, values come without their mean over the tokens: a row of the map sums to a constant, whatever the logits,
+    so that the mean changes no gradient, but roundings of what it adds would.
+    """
 
     @staticmethod
     def forward(
@@ -159,9 +161,9 @@ class _MixFused(torch.autograd.Function):
         launch = _Launch(inputs[0], scale)
         out_BHNK = launch.new_tile()
         log_sums_BHN = launch.new_numbers(*q_BHNK.shape[:3])
-        squares = launch.new_numbers(launch.num_programs(launch.rows), launch.heads)
+        squares = launch.new_numbers(launch.num_programs(launch.rows), launch.parts, launch.heads)
         launch.run("forward_kernel", launch.rows, *inputs, theta_HH, out_BHNK, log_sums_BHN, squares)
-        return out_BHNK, squares.sum(0)[: launch.num_heads] / launch.count, log_sums_BHN
+        return out_BHNK, squares.sum((0, 1))[: launch.num_heads] / launch.count, log_sums_BHN
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -181,13 +183,14 @@ class _MixFused(torch.autograd.Function):
         launch = _Launch(q_BHNK, ctx.scale)
         of_out_BHNK = gradients[0].transpose(1, 2).contiguous().transpose(1, 2)
         slopes_H = gradients[1].float() * (2.0 / launch.count)
-        inputs = q_BHNK, k_BHNK, v_BHNK, theta_HH, of_out_BHNK, slopes_H, log_sums_BHN
+        centred_v_BHNK = torch.sub(v_BHNK, v_BHNK.mean(dim=2, keepdim=True), out=launch.new_tile())
+        inputs = q_BHNK, k_BHNK, centred_v_BHNK, theta_HH, of_out_BHNK, slopes_H, log_sums_BHN
         of_q, of_k, of_v = (launch.new_tile() for _ in range(3))
         row_dots_BHN = torch.empty_like(log_sums_BHN)
-        of_theta = launch.new_numbers(launch.num_programs(launch.rows), launch.heads, launch.heads)
+        of_theta = launch.new_numbers(launch.num_programs(launch.rows), *(launch.parts, launch.heads) * 2)
         launch.run("rows_kernel", launch.rows, *inputs, of_q, row_dots_BHN, of_theta)
         launch.run("keys_kernel", launch.keys, *inputs, row_dots_BHN, of_k, of_v)
-        of_theta_HH = of_theta.sum(0)[: launch.num_heads, : launch.num_heads]
+        of_theta_HH = of_theta.sum(0).diagonal(dim1=0, dim2=2).sum(-1)[: launch.num_heads, : launch.num_heads]
         return of_q, of_k, of_v, of_theta_HH, None
 
 
@@ -202,9 +205,12 @@ class _Launch:
     """Sizes of tiles for tensors like q, and their launches; outputs lie as [B,N,H,K], which merges heads for free."""
 
     def __init__(self, q_BHNK: Tensor, scale: float) -> None:
-        self.q, self.scale = q_BHNK, scale
+        from orchestrator.models import fused_kernels
+
+        self.q, self.scale, self.kernels = q_BHNK, scale, fused_kernels
         self.num_images, self.num_heads, self.num_tokens, self.head_dim = q_BHNK.shape
         self.heads = next(size for size in (4, 8, 16) if size >= self.num_heads)
+        self.parts = fused_kernels.SIDE.value // self.heads
         self.channels = next(size for size in (16, 32, 64) if size >= self.head_dim)
         self.rows, self.keys, self.step = _tile_sizes(self.heads, self.channels, q_BHNK.dtype)
         self.count = self.num_images * self.num_tokens**2
@@ -226,21 +232,20 @@ class _Launch:
         """One kernel, whose programs own `size` rows or keys each."""
         import triton.language as tl
 
-        from orchestrator.models import fused_kernels
-
         rounded = tl.float32 if self.q.dtype == torch.float32 else tl.bfloat16
         factors = (self.scale * LOG2_E,) if name == "forward_kernel" else (self.scale * LOG2_E, self.scale)
         own, other = ("KEYS", "ROWS") if name == "keys_kernel" else ("ROWS", "KEYS")
         strides = *self.q.stride()[:3], self.num_tokens * self.num_heads * self.head_dim, self.head_dim
         grid = (-(-self.num_tokens // size), self.num_images)
         with torch.cuda.device_of(self.q):
-            getattr(fused_kernels, name)[grid](
+            getattr(self.kernels, name)[grid](
                 *tensors, *factors, *strides, self.num_heads * self.head_dim,
                 num_tokens=self.num_tokens, num_heads=self.num_heads, head_dim=self.head_dim,
                 HEADS=self.heads, CHANNELS=self.channels,
                 rounded=rounded, operand=tl.float32 if is_interpreted() else rounded,
                 **{own: size, other: self.step},
-                num_warps=NUM_WARPS, num_stages=1 if rounded is tl.float32 else 2, enable_fp_fusion=True,
+                num_warps=self.kernels.NUM_WARPS.value, num_stages=1 if rounded is tl.float32 else 2,
+                enable_fp_fusion=True,
             )  # fmt: skip
 
 
@@ -248,6 +253,5 @@ def _tile_sizes(heads: int, channels: int, dtype: torch.dtype) -> tuple[int, int
     """Rows a program owns, keys a program owns, and how many of the others it takes at a time: what registers hold."""
     if dtype == torch.float32:
         return 16, 16, 16
-    if heads == 4:
-        return 64, 32, 32
-    return (16 if heads * channels > 512 else 32), 16, 16
+    own = 16 if heads * channels > 512 else 32
+    return own, own, 16

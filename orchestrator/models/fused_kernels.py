@@ -4,6 +4,9 @@ A program holds a tile of the maps of all heads of one image, so that Theta is a
 walks along the keys (or the queries) of that image. No map leaves a program. What is summed over the batch, the squares
 and the gradient of Theta, is written once a program and summed afterwards, in a fixed order.
 
+What bounds them is shared memory, through which tiles go from one product to the next, for one has the heads apart and
+the other mixes them; hence every tile crosses it rounded and as seldom as may be (`python -m benchmarks fused_cost`).
+
 Imported on first use, for it needs triton. Nothing but constants is annotated: Triton reads annotations as code.
 Shapes in brackets: heads, rows (queries) and keys are padded; what is padded holds 0 in Theta and in the centred map.
 """
@@ -15,8 +18,10 @@ import triton
 import triton.language as tl
 from triton.language import constexpr
 
-SMALL = constexpr(8)
-"""Up to so many heads, padding included, are mixed by sums: a matrix product takes 16 at least."""
+SIDE = constexpr(16)
+"""Of the smallest product of matrices; with fewer heads Theta mixes several parts of a tile at once."""
+NUM_WARPS = constexpr(8)
+"""Of a program."""
 
 
 @triton.jit
@@ -49,11 +54,25 @@ def row_places(rows, num_rows, HEADS: constexpr, num_heads: constexpr):
 
 
 @triton.jit
+def load_log_sums(log_sums, numbers, is_there, num_tokens: constexpr):
+    """[heads, rows]; what is padded has the sum of a uniform row, whose centred softmax is 0."""
+    return tl.load(log_sums + numbers, mask=is_there, other=tl.log2(tl.full((), num_tokens, tl.float32)))
+
+
+@triton.jit
 def load_theta(theta, stride_out, stride_in, HEADS: constexpr, num_heads: constexpr):
-    """[heads, heads], padded with 0."""
-    heads = tl.arange(0, HEADS)
-    is_inside = (heads < num_heads)[:, None] & (heads < num_heads)[None, :]
+    """[SIDE, SIDE]: as often along the diagonal as there are parts of a flat tile; 0 elsewhere."""
+    places = tl.arange(0, SIDE)
+    heads, parts = places % HEADS, places // HEADS
+    is_inside = (parts[:, None] == parts[None, :]) & (heads < num_heads)[:, None] & (heads < num_heads)[None, :]
     return tl.load(theta + heads[:, None] * stride_out + heads[None, :] * stride_in, mask=is_inside, other=0.0)
+
+
+@triton.jit
+def load_slopes(slopes, HEADS: constexpr, num_heads: constexpr):
+    """[SIDE], as the rows of Theta."""
+    heads = tl.arange(0, SIDE) % HEADS
+    return tl.load(slopes + heads, mask=heads < num_heads, other=0.0)
 
 
 @triton.jit
@@ -66,48 +85,72 @@ def product(left, right, rounded: constexpr, operand: constexpr):
 
 
 @triton.jit
+def add_product(summed, left, right, rounded: constexpr, operand: constexpr):
+    """summed + left @ right, as `product`."""
+    return tl.dot(left.to(rounded).to(operand), right.to(rounded).to(operand), summed, input_precision="ieee")
+
+
+@triton.jit
 def turned(tile):
-    """Each head's matrix transposed."""
+    """Each matrix transposed."""
     return tl.permute(tile, (0, 2, 1))
 
 
 @triton.jit
-def mix(theta, maps, rounded: constexpr, operand: constexpr):
-    """Theta over the heads of [heads, rows, keys]."""
-    if maps.shape[0] <= SMALL:
-        mixed = tl.sum(theta[:, :, None, None] * maps[None, :, :, :], axis=1)
-    else:
-        flat = tl.reshape(maps, (maps.shape[0], maps.shape[1] * maps.shape[2]))
-        mixed = tl.reshape(product(theta, flat, rounded, operand), maps.shape)
-    return mixed
+def flattened(maps):
+    """[heads, rows, keys] as [SIDE, rows * keys / parts]: heads of the first part of the rows, of the second, ..."""
+    size: constexpr = maps.shape[1] * maps.shape[2]
+    parts: constexpr = SIDE // maps.shape[0]
+    apart = tl.permute(tl.reshape(maps, (maps.shape[0], parts, size // parts)), (1, 0, 2))
+    return tl.reshape(apart, (SIDE, size // parts))
 
 
 @triton.jit
-def inner_products(left, right, rounded: constexpr, operand: constexpr):
-    """Of each head's map in `left` and in `right`: [heads, heads]."""
-    if left.shape[0] <= SMALL:
-        summed = tl.sum(tl.sum(left[:, None, :, :] * right[None, :, :, :], axis=3), axis=2)
-    else:
-        by_row = product(tl.permute(left, (1, 0, 2)), tl.permute(right, (1, 2, 0)), rounded, operand)
-        summed = tl.sum(by_row, axis=0)
-    return summed
+def unflattened(flat, HEADS: constexpr, ROWS: constexpr, KEYS: constexpr):
+    """[heads, rows, keys] again."""
+    parts: constexpr = SIDE // HEADS
+    apart = tl.reshape(flat, (parts, HEADS, ROWS * KEYS // parts))
+    return tl.reshape(tl.permute(apart, (1, 0, 2)), (HEADS, ROWS, KEYS))
+
+
+@triton.jit
+def as_result(flat, rounded: constexpr, operand: constexpr):
+    """A flat tile unchanged, laid out as products lay out what they return.
+
+    That is how `inner_products` needs its operands: a product by the identity costs less than shared memory would.
+    """
+    if rounded != tl.float32:
+        places = tl.arange(0, SIDE)
+        identity = (places[:, None] == places[None, :]).to(tl.float32)
+        flat = product(identity, flat, rounded, operand)
+    return flat
+
+
+@triton.jit
+def inner_products(summed, left, right, rounded: constexpr, operand: constexpr):
+    """Added to [NUM_WARPS, SIDE, SIDE]: those of the rows of two flat tiles, over the columns of each warp apart.
+
+    Of what a product returns a warp holds eight columns in every 8 * NUM_WARPS; kept together, they leave no thread.
+    """
+    runs: constexpr = left.shape[1] // (8 * NUM_WARPS)
+    of_left = tl.permute(tl.reshape(left.to(rounded), (SIDE, runs, NUM_WARPS, 8)), (2, 0, 1, 3))
+    of_right = tl.permute(tl.reshape(right.to(rounded), (SIDE, runs, NUM_WARPS, 8)), (2, 1, 3, 0))
+    of_left = tl.reshape(of_left, (NUM_WARPS, SIDE, 8 * runs))
+    of_right = tl.reshape(of_right, (NUM_WARPS, 8 * runs, SIDE))
+    return add_product(summed, of_left, of_right, rounded, operand)
 
 
 @triton.jit
 def softmax_tile(q, k, log_sum, scale, is_inside, rounded: constexpr, operand: constexpr):
     """[heads, rows, keys] of the softmax from each row's log2 of its sum; 0 outside."""
-    logits = product(q, turned(k), rounded, operand) * scale
-    return tl.where(is_inside, tl.exp2(logits - log_sum[:, :, None]), 0.0)
+    logits = product(q, turned(k), rounded, operand) * scale - log_sum[:, :, None]
+    return tl.exp2(tl.where(is_inside, logits, float("-inf")))
 
 
 @triton.jit
-def mixed_and_its_gradient(
-    theta, softmax, is_inside, num_tokens, v, of_out, slope, rounded: constexpr, operand: constexpr
-):  # fmt: skip
-    """The centred map, Theta times it, and the gradient of that; all [heads, rows, keys]."""
-    centred = tl.where(is_inside, softmax - 1.0 / num_tokens, 0.0)
-    mixed = mix(theta, centred, rounded, operand)
-    return centred, mixed, product(of_out, turned(v), rounded, operand) + mixed * slope[:, None, None]
+def centre(softmax, is_inside, num_tokens, rounded: constexpr):
+    """The softmax minus 1/N, rounded; 0 outside."""
+    return (softmax - tl.where(is_inside, 1.0 / num_tokens, 0.0)).to(rounded)
 
 
 @triton.jit
@@ -117,7 +160,7 @@ def forward_kernel(
     num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
     ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
-    """A tile of rows of one image: its summed values, the log2 sums of its rows, and its squares a head."""
+    """A tile of rows of one image: its summed values, the log2 sums of its rows, and its squares a head and part."""
     image = tl.program_id(1).to(tl.int64)
     places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
     out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
@@ -125,91 +168,91 @@ def forward_kernel(
     queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
     peak = tl.full((HEADS, ROWS), float("-inf"), tl.float32)
     total = tl.zeros((HEADS, ROWS), tl.float32)
-    for start in range(0, num_tokens, KEYS):
-        columns = start + tl.arange(0, KEYS)
+    for start in range(0, num_tokens, 2 * KEYS):
+        columns = start + tl.arange(0, 2 * KEYS)
         keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
-        logits = product(queries, turned(keys), rounded, operand) * scale
+        logits = product(queries, turned(keys), rounded, operand)
         logits = tl.where((columns < num_tokens)[None, None, :], logits, float("-inf"))
         higher = tl.maximum(peak, tl.max(logits, axis=2))
-        total = total * tl.exp2(peak - higher) + tl.sum(tl.exp2(logits - higher[:, :, None]), axis=2)
+        total = total * tl.exp2((peak - higher) * scale)
+        total += tl.sum(tl.exp2(logits * scale - (higher * scale)[:, :, None]), axis=2)
         peak = higher
-    log_sum = peak + tl.log2(total)
+    log_sum = peak * scale + tl.log2(total)
     numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
     tl.store(log_sums + image * num_heads * num_tokens + numbers, log_sum, mask=is_there)
     mixing = load_theta(theta, num_heads, 1, HEADS, num_heads)
-    squared = tl.zeros((HEADS, ROWS, KEYS), tl.float32)  # added up across threads once, at the end
+    squared = tl.zeros((SIDE, ROWS * KEYS * HEADS // SIDE), tl.float32)  # added up across threads once, at the end
     summed = tl.zeros((HEADS, ROWS, CHANNELS), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
-        is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
+        is_inside = (columns < num_tokens)[None, None, :]
         keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
         values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
-        mixed = mix(mixing, tl.where(is_inside, softmax - 1.0 / num_tokens, 0.0), rounded, operand)
+        mixed = product(mixing, flattened(centre(softmax, is_inside, num_tokens, rounded)), rounded, operand)
         squared += mixed * mixed
-        summed += product(mixed, values, rounded, operand)
+        summed = add_product(summed, unflattened(mixed.to(rounded), HEADS, ROWS, KEYS), values, rounded, operand)
     store_tile(out + image * out_image, summed, out_places, are_there, rows, out_row, num_tokens)
     program = image * tl.num_programs(0) + tl.program_id(0)
-    square = tl.sum(tl.sum(squared, axis=2), axis=1)
-    tl.store(squares + program * HEADS + tl.arange(0, HEADS), square)
+    tl.store(squares + program * SIDE + tl.arange(0, SIDE), tl.sum(squared, axis=1))
 
 
 @triton.jit
 def rows_kernel(
-    q, k, v, theta, of_out, slopes, log_sums, of_q, row_dots, of_theta,
+    q, k, centred_v, theta, of_out, slopes, log_sums, of_q, row_dots, of_theta,
     scale, factor, in_image, in_head, in_row, out_image, out_head, out_row,
     num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
     ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
-    """A tile of rows of one image: the gradient of its queries, its part of Theta's, its rows' sums of A dA."""
+    """A tile of rows of one image: the gradient of its queries, its part of Theta's, its rows' sums of A dA.
+
+    A row's sum d is known at its end only, so that sum A (dA - d) K is taken apart: sum A dA K - d sum A K.
+    """
     image = tl.program_id(1).to(tl.int64)
     places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
     out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    heads = tl.arange(0, HEADS)
     queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
     of_summed = load_tile(of_out + image * out_image, out_places, are_there, rows, out_row, num_tokens)
-    slope = tl.load(slopes + heads, mask=heads < num_heads, other=0.0)
-    mixing = load_theta(theta, num_heads, 1, HEADS, num_heads)
-    unmixing = load_theta(theta, 1, num_heads, HEADS, num_heads)
     numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
     first_row = image * num_heads * num_tokens
-    log_sum = tl.load(log_sums + first_row + numbers, mask=is_there, other=0.0)
-    row_dot = tl.zeros((HEADS, ROWS), tl.float32)
-    of_mixing = tl.zeros((HEADS, HEADS), tl.float32)
-    for start in range(0, num_tokens, KEYS):
-        columns = start + tl.arange(0, KEYS)
-        is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
-        keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
-        values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
-        softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
-        centred, _, of_mixed = mixed_and_its_gradient(
-            mixing, softmax, is_inside, num_tokens, values, of_summed, slope, rounded, operand
-        )
-        of_mixing += inner_products(of_mixed, centred, rounded, operand)
-        row_dot += tl.sum(mix(unmixing, of_mixed, rounded, operand) * softmax, axis=2)
-    tl.store(row_dots + first_row + numbers, row_dot, mask=is_there)
-    program = image * tl.num_programs(0) + tl.program_id(0)
-    square_places = heads[:, None] * HEADS + heads[None, :]
-    tl.store(of_theta + program * HEADS * HEADS + square_places, of_mixing)
+    log_sum = load_log_sums(log_sums + first_row, numbers, is_there, num_tokens)
+    unmixing = load_theta(theta, 1, num_heads, HEADS, num_heads)
+    sloped = load_theta(theta, num_heads, 1, HEADS, num_heads) * load_slopes(slopes, HEADS, num_heads)[:, None]
+    of_squares = product(unmixing, sloped, tl.float32, tl.float32)
+    weighted = tl.zeros((HEADS, ROWS, KEYS), tl.float32)  # added up across threads once, at the end
+    of_mixing = tl.zeros((NUM_WARPS, SIDE, SIDE), tl.float32)
     of_queries = tl.zeros((HEADS, ROWS, CHANNELS), tl.float32)
+    attended_keys = tl.zeros((HEADS, ROWS, CHANNELS), tl.float32)
     for start in range(0, num_tokens, KEYS):
         columns = start + tl.arange(0, KEYS)
-        is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
+        is_inside = (columns < num_tokens)[None, None, :]
         keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
-        values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
+        values = load_tile(centred_v + image * out_image, out_places, are_there, columns, out_row, num_tokens)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
-        _, _, of_mixed = mixed_and_its_gradient(
-            mixing, softmax, is_inside, num_tokens, values, of_summed, slope, rounded, operand
-        )
-        of_logits = softmax * (mix(unmixing, of_mixed, rounded, operand) - row_dot[:, :, None])
-        of_queries += product(of_logits, keys, rounded, operand)
-    store_tile(of_q + image * out_image, of_queries * factor, out_places, are_there, rows, out_row, num_tokens)
+        centred = flattened(centre(softmax, is_inside, num_tokens, rounded))
+        of_summed_map = flattened(product(of_summed, turned(values), rounded, operand).to(rounded))
+        of_mixed = add_product(as_result(of_summed_map, rounded, operand), sloped, centred, rounded, operand)
+        of_mixing = inner_products(of_mixing, of_mixed, as_result(centred, rounded, operand), rounded, operand)
+        of_map = product(unmixing, of_summed_map, rounded, operand)
+        of_map = add_product(of_map, of_squares, centred, rounded, operand)
+        of_map = softmax * unflattened(of_map.to(rounded), HEADS, ROWS, KEYS).to(tl.float32)
+        weighted += of_map
+        of_queries = add_product(of_queries, of_map, keys, rounded, operand)
+        attended_keys = add_product(attended_keys, softmax, keys, rounded, operand)
+    row_dot = tl.sum(weighted, axis=2)
+    tl.store(row_dots + first_row + numbers, row_dot, mask=is_there)
+    heads = tl.arange(0, SIDE)
+    program = image * tl.num_programs(0) + tl.program_id(0)
+    square_places = heads[:, None] * SIDE + heads[None, :]
+    tl.store(of_theta + program * SIDE * SIDE + square_places, tl.sum(of_mixing, axis=0))
+    of_queries = (of_queries - row_dot[:, :, None] * attended_keys) * factor
+    store_tile(of_q + image * out_image, of_queries, out_places, are_there, rows, out_row, num_tokens)
 
 
 @triton.jit
 def keys_kernel(
-    q, k, v, theta, of_out, slopes, log_sums, row_dots, of_k, of_v,
+    q, k, centred_v, theta, of_out, slopes, log_sums, row_dots, of_k, of_v,
     scale, factor, in_image, in_head, in_row, out_image, out_head, out_row,
     num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
     ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
@@ -219,29 +262,32 @@ def keys_kernel(
     places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
     out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
     columns = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
-    heads = tl.arange(0, HEADS)
+    is_inside = (columns < num_tokens)[None, None, :]
     keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
-    values = load_tile(v + image * in_image, places, are_there, columns, in_row, num_tokens)
-    slope = tl.load(slopes + heads, mask=heads < num_heads, other=0.0)
+    values = load_tile(centred_v + image * out_image, out_places, are_there, columns, out_row, num_tokens)
     mixing = load_theta(theta, num_heads, 1, HEADS, num_heads)
     unmixing = load_theta(theta, 1, num_heads, HEADS, num_heads)
+    sloped = mixing * load_slopes(slopes, HEADS, num_heads)[:, None]
+    of_squares = product(unmixing, sloped, tl.float32, tl.float32)
     of_keys = tl.zeros((HEADS, KEYS, CHANNELS), tl.float32)
     of_values = tl.zeros((HEADS, KEYS, CHANNELS), tl.float32)
     for start in range(0, num_tokens, ROWS):
         rows = start + tl.arange(0, ROWS)
-        is_inside = (rows < num_tokens)[None, :, None] & (columns < num_tokens)[None, None, :]
         queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
         of_summed = load_tile(of_out + image * out_image, out_places, are_there, rows, out_row, num_tokens)
         numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
         numbers += image * num_heads * num_tokens
-        log_sum = tl.load(log_sums + numbers, mask=is_there, other=0.0)
+        log_sum = load_log_sums(log_sums, numbers, is_there, num_tokens)
         row_dot = tl.load(row_dots + numbers, mask=is_there, other=0.0)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
-        _, mixed, of_mixed = mixed_and_its_gradient(
-            mixing, softmax, is_inside, num_tokens, values, of_summed, slope, rounded, operand
-        )
-        of_values += product(turned(mixed), of_summed, rounded, operand)
-        of_logits = softmax * (mix(unmixing, of_mixed, rounded, operand) - row_dot[:, :, None])
-        of_keys += product(turned(of_logits), queries, rounded, operand)
+        centred = flattened(centre(softmax, is_inside, num_tokens, rounded))
+        of_map = flattened(product(of_summed, turned(values), rounded, operand).to(rounded))
+        mixed = unflattened(product(mixing, centred, rounded, operand).to(rounded), HEADS, ROWS, KEYS)
+        of_values = add_product(of_values, turned(mixed), of_summed, rounded, operand)
+        of_map = product(unmixing, of_map, rounded, operand)
+        of_map = add_product(of_map, of_squares, centred, rounded, operand)
+        of_map = unflattened(of_map.to(rounded), HEADS, ROWS, KEYS).to(tl.float32)
+        of_logits = (softmax * (of_map - row_dot[:, :, None])).to(rounded)
+        of_keys = add_product(of_keys, turned(of_logits), queries, rounded, operand)
     store_tile(of_k + image * out_image, of_keys * factor, out_places, are_there, columns, out_row, num_tokens)
     store_tile(of_v + image * out_image, of_values, out_places, are_there, columns, out_row, num_tokens)

@@ -1,7 +1,4 @@
-"""fused.py: the kernels under Triton's interpreter against `mix_values`, their check before use, and who is sent away.
-
-The interpreter has to be chosen before triton is imported, so tests marked `interpreted` run in a process of their own.
-"""
+"""fused.py: the kernels' check before use, and who is sent away; `test_fused_interpreted.py` has what they compute."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from torch import Tensor
 
 from orchestrator.models import fused, reattention
 from orchestrator.models.context import ForwardContext
-from orchestrator.models.fused import can_fuse, failed_check, mix_fused, why_not_fused
+from orchestrator.models.fused import can_fuse, failed_check, why_not_fused
 from orchestrator.models.map_free import mix_values
 from orchestrator.models.reattention import ReAttention
 from orchestrator.models.softmax_attention import AttentionSpec
@@ -27,7 +24,6 @@ from orchestrator.models.softmax_attention import AttentionSpec
 ROOT = Path(__file__).parents[2]
 NAMES = ("out", "square", "q", "k", "v", "theta")
 needs_triton = pytest.mark.skipif(not fused._has_triton(), reason="triton is not installed")
-interpreted = pytest.mark.skipif(not fused.is_interpreted(), reason="another process runs it, interpreted")
 
 
 @pytest.fixture(autouse=True)
@@ -67,78 +63,6 @@ def largest_errors(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dic
     return {
         name: float((found[name].double() - value).abs().max() / value.abs().max()) for name, value in expected.items()
     }
-
-
-SHAPES = [
-    (2, 1, 5, 16), (1, 3, 17, 48), (1, 12, 17, 32), (1, 16, 17, 16), (2, 6, 33, 20), (1, 3, 65, 64), (1, 12, 65, 32),
-    (1, 1, 197, 32), (1, 2, 260, 16),
-]  # fmt: skip
-
-
-@interpreted
-@pytest.mark.parametrize("shape", SHAPES)
-def test_in_float32_it_is_mix_values_to_1e_5(shape: tuple[int, int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = draw(*shape)
-    if shape[2] > 100:  # the interpreter takes a second for a hundred tiles, whatever their size
-        monkeypatch.setattr(fused, "_tile_sizes", lambda *_: (64, 64, 64))
-    assert why_not_fused(*inputs) is None
-    found = results(mix_fused, inputs)
-    assert max(largest_errors(found, results(mix_values, inputs, torch.float64)).values()) < 1e-5
-    again = results(mix_fused, inputs)
-    assert all(found[name].equal(again[name]) for name in NAMES)
-
-
-@interpreted
-@pytest.mark.parametrize("shape", [(1, 3, 65, 64), (1, 12, 65, 32), (2, 16, 17, 48)])
-def test_in_bfloat16_it_rounds_operands_and_nothing_else(shape: tuple[int, int, int, int]) -> None:
-    inputs = draw(*shape, dtype=torch.bfloat16)
-    found = results(mix_fused, inputs)
-    assert [found[name].dtype for name in NAMES] == [
-        torch.bfloat16,
-        torch.float32,
-        *[torch.bfloat16] * 3,
-        torch.float32,
-    ]
-    assert max(largest_errors(found, results(mix_values, inputs, torch.float64)).values()) < 2e-2
-
-
-@interpreted
-def test_a_near_uniform_map_in_bfloat16_keeps_its_ripple() -> None:
-    q, k, v, theta = draw(1, 12, 65, 32, dtype=torch.bfloat16)
-    inputs = [q * 0.4, k * 0.4, v, theta]
-    expected, _ = mix_values(*(tensor.double() for tensor in inputs), 32**-0.5)
-    found, _ = mix_fused(*inputs, 32**-0.5)
-    assert float((found.double() - expected).norm() / expected.norm()) < 2e-2  # the interpreter cuts bits off
-
-
-@interpreted
-def test_it_takes_any_strides_and_lays_its_output_out_for_merging() -> None:
-    inputs = draw(2, 3, 17, 16)
-    others = [inputs[0].contiguous(), inputs[1], inputs[2].transpose(2, 3).contiguous().transpose(2, 3), inputs[3].T]
-    others[3] = others[3].contiguous().T
-    one, other = results(mix_fused, inputs), results(mix_fused, others)
-    assert all(one[name].equal(other[name]) for name in NAMES)
-    assert mix_fused(*inputs, 0.25)[0].transpose(1, 2).is_contiguous()
-
-
-@interpreted
-def test_only_the_inputs_and_a_number_a_row_are_kept() -> None:
-    inputs = [tensor.requires_grad_() for tensor in draw(1, 3, 65, 16)]
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        mix_fused(*inputs, 0.25)
-    others = [tensor.shape for tensor in kept if all(tensor is not one for one in inputs)]
-    assert [tensor.numel() for tensor in kept] == [*(tensor.numel() for tensor in inputs), 3 * 65], others
-
-
-@interpreted
-def test_the_check_passes_draws_from_no_stream_and_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, state = draw(1, 3, 17, 16), torch.get_rng_state()
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        assert can_fuse(*inputs)
-    assert torch.get_rng_state().equal(state)
-    monkeypatch.setattr(fused, "failed_check", lambda *_: pytest.fail("checked twice"))
-    assert can_fuse(*draw(5, 3, 17, 16))
 
 
 def wrong_mix(q: Tensor, k: Tensor, v: Tensor, theta: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -289,8 +213,7 @@ def test_a_cpu_needs_no_triton() -> None:
 
 
 @needs_triton
-@pytest.mark.skipif(fused.is_interpreted(), reason="this is that process")
 @pytest.mark.slow
 def test_the_interpreted_tests_pass() -> None:
-    words = ("-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", str(Path(__file__).relative_to(ROOT)))
+    words = ("-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", "tests/models/test_fused_interpreted.py")
     assert "passed" in run_apart(*words, TRITON_INTERPRET="1")

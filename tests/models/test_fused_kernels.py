@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.fused_cost import COLUMNS, KERNELS
 from orchestrator.models import fused, reattention
 from orchestrator.models.fused import can_fuse, mix_fused
 from orchestrator.models.map_free import mix_values
@@ -22,58 +23,29 @@ from orchestrator.models.reattention import ReAttention
 from orchestrator.models.softmax_attention import AttentionSpec
 from tests.models.test_fused import NAMES, draw, largest_errors, needs_triton, results
 
-COMPILE = """
-import sys
-import torch, triton
-from triton.backends.compiler import GPUTarget
-
-class Told:
-    get_current_target = lambda self: GPUTarget("cuda", 90, 32)
-    get_current_device = get_current_stream = lambda self, *_: 0
-
-triton.runtime.driver.set_active(Told())
-from orchestrator.models import fused, fused_kernels
-
-class Compiled:
-    def __init__(self, name):
-        self.kernel = getattr(real, name)
-    def __getitem__(self, grid):
-        def compile(*words, **options):
-            asm = self.kernel.warmup(*words, grid=grid, **options)
-            print(self.kernel.__name__, asm.metadata.shared, asm.asm["ptx"].count("mma.sync"), flush=True)
-        return compile
-
-real = sys.modules["orchestrator.models.fused_kernels"]
-class Kernels:
-    __getattr__ = lambda self, name: Compiled(name)
-sys.modules["orchestrator.models.fused_kernels"] = Kernels()
-import orchestrator.models
-orchestrator.models.fused_kernels = Kernels()
-heads, head_dim = int(sys.argv[1]), int(sys.argv[2])
-q = torch.zeros(1, heads, 33, head_dim, dtype=getattr(torch, sys.argv[3])).requires_grad_()
-out, square = fused.mix_fused(q, q, q, torch.zeros(heads, heads), 0.5)
-(out.sum() + square.sum()).backward()
-"""
-SHARED_OF_H100 = 232448
+SHARED_KIB_OF_H100 = 227
 
 
 @needs_triton
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "shape",
-    [(3, 64, "bfloat16"), (6, 64, "bfloat16"), (12, 32, "bfloat16"), (16, 64, "bfloat16"), (12, 32, "float32")],
-)
-def test_the_compiler_of_a_gpu_takes_the_kernels(shape: tuple[int, int, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_compiler_of_a_gpu_takes_the_kernels(dtype: str, tmp_path: Path) -> None:
+    shapes = [(3, 33, 64), (6, 33, 64), (12, 33, 32)] + [(16, 33, 64)] * (dtype == "bfloat16")
+    words = [word for shape in shapes for word in ("--shape", *map(str, shape))]
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:triton", "-c", COMPILE, *map(str, shape)],
+        [sys.executable, "-W", "error::UserWarning:triton", "-m", "benchmarks", "fused_cost", "--dtype", dtype, *words],
         cwd=Path(__file__).parents[2], env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == ["forward_kernel", "rows_kernel", "keys_kernel"], done.stderr
-    for _, shared, num_products in lines:
-        assert int(shared) <= SHARED_OF_H100
-        assert (int(num_products) > 0) == (shape[2] == "bfloat16")  # tensor cores
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "_kernel" in line]
+    assert [tuple(row[:2]) for row in rows] == [
+        (", ".join(map(str, shape)), kernel) for shape in shapes for kernel in KERNELS
+    ], done.stderr
+    for row in rows:
+        cost = dict(zip(COLUMNS, row, strict=True))
+        assert int(cost["shared KiB"]) < SHARED_KIB_OF_H100
+        assert (float(cost["products"]) > 0.0) == (dtype == "bfloat16")  # tensor cores
+        assert int(cost["spilled"]) <= (256 if dtype == "bfloat16" else 800)
 
 
 def on_gpu(tensors: list[Tensor]) -> list[Tensor]:
