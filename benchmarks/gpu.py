@@ -37,7 +37,7 @@ def gpu_test_files() -> tuple[str, ...]:
 
 STEPS = (
     Step("tests", ("pytest", "-m", "gpu", "-q", *gpu_test_files()), 300.0),
-    Step("reattention", ("benchmarks", "reattention_gpu"), 150.0),
+    Step("reattention", ("benchmarks", "reattention_gpu"), 400.0),
     Step("throughput", ("benchmarks", "throughput_gpu"), 240.0),
     Step("prices", ("benchmarks", "prices"), 240.0),
     Step("stacking", ("benchmarks", "stacking"), 400.0),

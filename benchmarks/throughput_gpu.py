@@ -140,9 +140,7 @@ def measure(case: Case, attention: str, depth: int, num_steps: int, num_rounds: 
             torch.cuda.reset_peak_memory_stats()
         trainings[name] = Training(trial, data, replace(WAYS[name], device=device))
         first_s[name] = trainings[name].seconds(NUM_FIRST_STEPS)
-        graph = trainings[name].trainer.graph
-        if WAYS[name].graphs and (graph is None or not graph.is_captured):
-            raise TrainingError(f"{case.name}, {attention}, {name}: the step is no graph, for the reason logged above")
+        check_captured(trainings[name], WAYS[name], f"{case.name}, {attention}, {name}")
         peaks[name] = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
     rounds = [{name: one.seconds(num_steps) for name, one in trainings.items()} for _ in range(num_rounds)]
     images = case.batch_size * num_steps
@@ -150,6 +148,17 @@ def measure(case: Case, attention: str, depth: int, num_steps: int, num_rounds: 
         name: Found(images / statistics.median(one[name] for one in rounds), first_s[name], peaks[name])
         for name in trainings
     }
+
+
+def check_captured(training: Training, settings: Settings, what: str) -> None:
+    """A step that was to be a graph is one.
+
+    Raises:
+        TrainingError: it is none; `what` was measured.
+    """
+    graph = training.trainer.graph
+    if settings.graphs and (graph is None or not graph.is_captured):
+        raise TrainingError(f"{what}: the step is no graph, for the reason logged above")
 
 
 def ways_of(case: Case, device: str) -> list[str]:

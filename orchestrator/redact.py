@@ -7,6 +7,7 @@ variable with such a name. Redacting twice changes nothing more.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ _COLON_PAIR = re.compile(
 """Of the words above only those that prose does not put before a colon."""
 
 
+@functools.lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a value of this name is to be hidden; `num_tokens` counts and is not."""
     parts = [part.lower() for part in _NAME_PARTS.findall(name)]

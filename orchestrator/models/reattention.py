@@ -71,7 +71,7 @@ class ReAttention(MapAttention):
         if self.var_norm is None:
             return torch.full_like(offset_H, self.map_scale), offset_H * self.map_scale
         gain_H, constant_H = self.var_norm.fold(square_H, offset_H, num_images * num_tokens**2, update=update)
-        return gain_H * self.map_scale, constant_H * self.map_scale
+        return (gain_H, constant_H) if self.map_scale == 1.0 else (gain_H * self.map_scale, constant_H * self.map_scale)
 
     def _project(self, mixed_BHNK: Tensor, gain_H: Tensor, values_BHK: Tensor, constant_H: Tensor) -> Tensor:
         """proj(gain * mixed + constant * values); with the gain in the weight, values need one row an image.
