@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.training_steps import signature
 
-NUM_PROCESSORS, CLOCK_GHZ = 132, 1.755
-"""Streaming multiprocessors of an H100 or H200, and how fast one runs; the architecture is sm_90."""
+NUM_PROCESSORS, CLOCK_GHZ = 132, 1.98
+"""Streaming multiprocessors of an H100 or H200, and how fast one runs at most; the architecture is sm_90."""
 SHAPES = ((12, 197, 32), (12, 65, 32), (6, 197, 64), (3, 65, 64))
 """Heads, tokens, channels a head: the targets' two, ViT-S/16, and CIFAR-sized with D=192."""
 UNITS = ("shared memory", "issued", "products", "exponentials")
@@ -53,7 +53,7 @@ def unit_cycles(instruction: str) -> dict[str, float]:
     used = {"issued": 0.25}
     if name in ("LDSM", "STSM"):
         used["shared memory"] = float(words[-1]) if words[-1].isdigit() else 1.0
-    elif name in ("LDS", "STS", "LDGSTS", "LDL", "STL"):
+    elif name in ("LDS", "STS", "LDL", "STL", "LDG", "STG", "LDGSTS"):
         used["shared memory"] = 4.0 if "128" in words else 2.0 if "64" in words else 1.0
     elif name == "SHFL":
         used["shared memory"] = 1.0
@@ -181,7 +181,7 @@ def make_table(found: Mapping[tuple[int, int, int], Sequence[Cost]]) -> str:
 
 
 def bound_us(costs: Sequence[Cost], num_images: int) -> float:
-    """At least so long a layer takes on an H100, forward and backward, microseconds."""
+    """At least so long a layer takes on an H100, the kernels forward and backward, microseconds."""
     return sum(max(cost.cycles.values()) for cost in costs) * num_images / NUM_PROCESSORS / CLOCK_GHZ / 1e3
 
 
@@ -196,6 +196,7 @@ def main(arguments: Sequence[str]) -> int:
     print(make_table(found))
     for shape, costs in found.items():
         label, bound = ", ".join(map(str, shape)), bound_us(costs, 256)
-        print(f"{label}: a layer of 256 images takes at least {bound:.0f} us on an H100.")
-    print(f"\nThousands of cycles of one multiprocessor an image. {signature('fused_cost', arguments, 'cpu')}")
+        print(f"{label}: a layer of 256 images takes at least {bound:.0f} us.")
+    where = f"{NUM_PROCESSORS} multiprocessors of an H100 at {CLOCK_GHZ} GHz"
+    print(f"\nThousands of cycles of one multiprocessor an image; {where}. {signature('fused_cost', arguments, 'cpu')}")
     return 0

@@ -16,6 +16,7 @@ import torch
 from benchmarks.throughput_gpu import NUM_FIRST_STEPS, WAYS, Case, Training, check_captured
 from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device, show_result, signature
 from orchestrator.cost import num_tokens
+from orchestrator.errors import TrainingError
 from orchestrator.models import build_model, fused, reattention
 
 FORMS = ("self", "fused", "with maps")
@@ -82,12 +83,16 @@ def measure_way(
 
 
 def measure(case: Case, depth: int, num_steps: int, num_rounds: int, device: str) -> dict[tuple[str, str], Found]:
-    """Every way and form there is on the device."""
+    """Every way and form there is on the device; a way of which a step could not be taken is told and left out."""
     found = {}
+    errors = {form: error_of(case, form, device) for form in forms_on(device)}  # first: the kernels check themselves
     kept = {form: kept_mib(case, form, depth, device) for form in forms_on(device)}
-    errors = {form: error_of(case, form, device) for form in forms_on(device)}
     for way in ways_on(device):
-        rounds = measure_way(case, way, depth, num_steps, num_rounds, device)
+        try:
+            rounds = measure_way(case, way, depth, num_steps, num_rounds, device)
+        except TrainingError as error:
+            print(error, file=sys.stderr)
+            continue
         for form, seconds in rounds.items():
             ratio = statistics.median(own / one for own, one in zip(rounds["self"], seconds, strict=True))
             speed = case.batch_size * num_steps / statistics.median(seconds)

@@ -38,7 +38,8 @@ _verdicts: dict[tuple[object, ...], str | None] = {}
 def can_fuse(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor) -> bool:
     """Whether `mix_fused` serves such tensors; the first of a kind pay for a check, and a no is logged with its reason.
 
-    The kind is device, types of v and Theta, heads, head_dim and tokens: what a compiled kernel has as constants.
+    The kind is device, types of v and Theta, heads, head_dim and tokens: what a compiled kernel has as constants. The
+    first of a kind must not come inside torch.vmap, where nothing can be checked.
 
     Raises:
         torch.OutOfMemoryError: as `failed_check`; nothing is decided then.
@@ -141,16 +142,16 @@ def mix_fused(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, 
     there is, and Theta are rounded. Equal inputs give equal bits. Queries and keys are rounded to the type of v, which
     has fewer bits than they where they come out of a norm under autocast.
     """
-    q_BHNK, k_BHNK = q_BHNK.to(v_BHNK.dtype), k_BHNK.to(v_BHNK.dtype)
-    mixed_BHNK, square_H, _ = _MixFused.apply(q_BHNK, k_BHNK, v_BHNK, theta_HH, scale)
+    inputs = _laid_alike(q_BHNK.to(v_BHNK.dtype), k_BHNK.to(v_BHNK.dtype), v_BHNK)
+    mixed_BHNK, square_H, _ = _MixFused.apply(*inputs, theta_HH, scale)
     return mixed_BHNK, square_H
 
 
 class _MixFused(torch.autograd.Function):
     """Keeps its inputs and log2 of each softmax row's sum, [B,H,N].
 
-    Backward, values come without their mean over the tokens: a row of the map sums to a constant, whatever the logits,
-    so that the mean changes no gradient, but roundings of what it adds would.
+    Backward, keys and values come without their mean over the tokens where it changes no gradient, because what it is
+    multiplied by sums to 0 over a row: only the roundings of what it adds would remain.
     """
 
     @staticmethod
@@ -161,8 +162,8 @@ class _MixFused(torch.autograd.Function):
         launch = _Launch(inputs[0], scale)
         out_BHNK = launch.new_tile()
         log_sums_BHN = launch.new_numbers(*q_BHNK.shape[:3])
-        squares = launch.new_numbers(launch.num_programs(launch.rows), launch.parts, launch.heads)
-        launch.run("forward_kernel", launch.rows, *inputs, theta_HH, out_BHNK, log_sums_BHN, squares)
+        squares = launch.new_numbers(launch.num_programs(launch.own_forward), launch.parts, launch.heads)
+        launch.run("forward_kernel", launch.own_forward, *inputs, theta_HH, out_BHNK, log_sums_BHN, squares)
         return out_BHNK, squares.sum((0, 1))[: launch.num_heads] / launch.count, log_sums_BHN
 
     @staticmethod
@@ -181,15 +182,17 @@ class _MixFused(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         q_BHNK, k_BHNK, v_BHNK, theta_HH, log_sums_BHN = ctx.saved_tensors
         launch = _Launch(q_BHNK, ctx.scale)
+        own = launch.own_backward
+        centred_k_BHNK, centred_v_BHNK = launch.centred(k_BHNK), launch.centred(v_BHNK)
         of_out_BHNK = gradients[0].transpose(1, 2).contiguous().transpose(1, 2)
         slopes_H = gradients[1].float() * (2.0 / launch.count)
-        centred_v_BHNK = torch.sub(v_BHNK, v_BHNK.mean(dim=2, keepdim=True), out=launch.new_tile())
-        inputs = q_BHNK, k_BHNK, centred_v_BHNK, theta_HH, of_out_BHNK, slopes_H, log_sums_BHN
+        given = theta_HH, of_out_BHNK, slopes_H, log_sums_BHN
         of_q, of_k, of_v = (launch.new_tile() for _ in range(3))
         row_dots_BHN = torch.empty_like(log_sums_BHN)
-        of_theta = launch.new_numbers(launch.num_programs(launch.rows), *(launch.parts, launch.heads) * 2)
-        launch.run("rows_kernel", launch.rows, *inputs, of_q, row_dots_BHN, of_theta)
-        launch.run("keys_kernel", launch.keys, *inputs, row_dots_BHN, of_k, of_v)
+        of_theta = launch.new_numbers(launch.num_programs(own), *(launch.parts, launch.heads) * 2)
+        rows = q_BHNK, k_BHNK, centred_k_BHNK, centred_v_BHNK, *given, of_q, row_dots_BHN, of_theta
+        launch.run("rows_kernel", own, *rows)
+        launch.run("keys_kernel", own, q_BHNK, k_BHNK, centred_v_BHNK, *given, row_dots_BHN, of_k, of_v)
         of_theta_HH = of_theta.sum(0).diagonal(dim1=0, dim2=2).sum(-1)[: launch.num_heads, : launch.num_heads]
         return of_q, of_k, of_v, of_theta_HH, None
 
@@ -212,13 +215,17 @@ class _Launch:
         self.heads = next(size for size in (4, 8, 16) if size >= self.num_heads)
         self.parts = fused_kernels.SIDE.value // self.heads
         self.channels = next(size for size in (16, 32, 64) if size >= self.head_dim)
-        self.rows, self.keys, self.step = _tile_sizes(self.heads, self.channels, q_BHNK.dtype)
+        self.own_forward, self.own_backward, self.step = _tile_sizes(self.heads, self.channels, q_BHNK.dtype)
         self.count = self.num_images * self.num_tokens**2
 
     def new_tile(self) -> Tensor:
         """[B,H,N,K] like q."""
         shape = self.num_images, self.num_tokens, self.num_heads, self.head_dim
         return torch.empty(shape, dtype=self.q.dtype, device=self.q.device).transpose(1, 2)
+
+    def centred(self, tile_BHNK: Tensor) -> Tensor:
+        """Without its mean over the tokens."""
+        return torch.sub(tile_BHNK, tile_BHNK.mean(dim=2, keepdim=True), out=self.new_tile())
 
     def new_numbers(self, *shape: int) -> Tensor:
         """In float32."""
@@ -236,9 +243,8 @@ class _Launch:
         factors = (self.scale * LOG2_E,) if name == "forward_kernel" else (self.scale * LOG2_E, self.scale)
         own, other = ("KEYS", "ROWS") if name == "keys_kernel" else ("ROWS", "KEYS")
         strides = *self.q.stride()[:3], self.num_tokens * self.num_heads * self.head_dim, self.head_dim
-        grid = (-(-self.num_tokens // size), self.num_images)
         with torch.cuda.device_of(self.q):
-            getattr(self.kernels, name)[grid](
+            getattr(self.kernels, name)[(self.num_programs(size),)](
                 *tensors, *factors, *strides, self.num_heads * self.head_dim,
                 num_tokens=self.num_tokens, num_heads=self.num_heads, head_dim=self.head_dim,
                 HEADS=self.heads, CHANNELS=self.channels,
@@ -250,8 +256,11 @@ class _Launch:
 
 
 def _tile_sizes(heads: int, channels: int, dtype: torch.dtype) -> tuple[int, int, int]:
-    """Rows a program owns, keys a program owns, and how many of the others it takes at a time: what registers hold."""
+    """What a program owns: rows forward, rows or keys backward; and how many of the others it takes at a time.
+
+    As much as registers hold, for the more it owns the less often the others are loaded.
+    """
     if dtype == torch.float32:
         return 16, 16, 16
-    own = 16 if heads * channels > 512 else 32
-    return own, own, 16
+    backward = 16 if heads * channels > 512 else 32
+    return (64 if heads <= 8 and channels >= 32 else backward), backward, 16

@@ -25,6 +25,14 @@ NUM_WARPS = constexpr(8)
 
 
 @triton.jit
+def program_place(num_tokens: constexpr, SIZE: constexpr):
+    """The image of this program, and the rows or keys of it that the program owns, [SIZE]."""
+    num_tiles: constexpr = (num_tokens + SIZE - 1) // SIZE
+    program = tl.program_id(0)
+    return (program // num_tiles).to(tl.int64), program % num_tiles * SIZE + tl.arange(0, SIZE)
+
+
+@triton.jit
 def across(stride_head, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr):
     """Where the channels of all heads of a token stand, and whether they are there: [heads, 1, channels] both."""
     heads, channels = tl.arange(0, HEADS)[:, None, None], tl.arange(0, CHANNELS)[None, None, :]
@@ -161,10 +169,9 @@ def forward_kernel(
     ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
     """A tile of rows of one image: its summed values, the log2 sums of its rows, and its squares a head and part."""
-    image = tl.program_id(1).to(tl.int64)
+    image, rows = program_place(num_tokens, ROWS)
     places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
     out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
     peak = tl.full((HEADS, ROWS), float("-inf"), tl.float32)
     total = tl.zeros((HEADS, ROWS), tl.float32)
@@ -193,25 +200,24 @@ def forward_kernel(
         squared += mixed * mixed
         summed = add_product(summed, unflattened(mixed.to(rounded), HEADS, ROWS, KEYS), values, rounded, operand)
     store_tile(out + image * out_image, summed, out_places, are_there, rows, out_row, num_tokens)
-    program = image * tl.num_programs(0) + tl.program_id(0)
-    tl.store(squares + program * SIDE + tl.arange(0, SIDE), tl.sum(squared, axis=1))
+    tl.store(squares + tl.program_id(0).to(tl.int64) * SIDE + tl.arange(0, SIDE), tl.sum(squared, axis=1))
 
 
 @triton.jit
 def rows_kernel(
-    q, k, centred_v, theta, of_out, slopes, log_sums, of_q, row_dots, of_theta,
+    q, k, centred_k, centred_v, theta, of_out, slopes, log_sums, of_q, row_dots, of_theta,
     scale, factor, in_image, in_head, in_row, out_image, out_head, out_row,
     num_tokens: constexpr, num_heads: constexpr, head_dim: constexpr, HEADS: constexpr, CHANNELS: constexpr,
     ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
     """A tile of rows of one image: the gradient of its queries, its part of Theta's, its rows' sums of A dA.
 
-    A row's sum d is known at its end only, so that sum A (dA - d) K is taken apart: sum A dA K - d sum A K.
+    A row's sum d is known at its end only, so that sum A (dA - d) K is taken apart: sum A dA K - d sum A K. In these
+    two K comes centred, which does not change their difference and keeps roundings small.
     """
-    image = tl.program_id(1).to(tl.int64)
+    image, rows = program_place(num_tokens, ROWS)
     places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
     out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     queries = load_tile(q + image * in_image, places, are_there, rows, in_row, num_tokens)
     of_summed = load_tile(of_out + image * out_image, out_places, are_there, rows, out_row, num_tokens)
     numbers, is_there = row_places(rows, num_tokens, HEADS, num_heads)
@@ -228,6 +234,7 @@ def rows_kernel(
         columns = start + tl.arange(0, KEYS)
         is_inside = (columns < num_tokens)[None, None, :]
         keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
+        centred_keys = load_tile(centred_k + image * out_image, out_places, are_there, columns, out_row, num_tokens)
         values = load_tile(centred_v + image * out_image, out_places, are_there, columns, out_row, num_tokens)
         softmax = softmax_tile(queries, keys, log_sum, scale, is_inside, rounded, operand)
         centred = flattened(centre(softmax, is_inside, num_tokens, rounded))
@@ -238,14 +245,12 @@ def rows_kernel(
         of_map = add_product(of_map, of_squares, centred, rounded, operand)
         of_map = softmax * unflattened(of_map.to(rounded), HEADS, ROWS, KEYS).to(tl.float32)
         weighted += of_map
-        of_queries = add_product(of_queries, of_map, keys, rounded, operand)
-        attended_keys = add_product(attended_keys, softmax, keys, rounded, operand)
+        of_queries = add_product(of_queries, of_map, centred_keys, rounded, operand)
+        attended_keys = add_product(attended_keys, softmax, centred_keys, rounded, operand)
     row_dot = tl.sum(weighted, axis=2)
     tl.store(row_dots + first_row + numbers, row_dot, mask=is_there)
-    heads = tl.arange(0, SIDE)
-    program = image * tl.num_programs(0) + tl.program_id(0)
-    square_places = heads[:, None] * SIDE + heads[None, :]
-    tl.store(of_theta + program * SIDE * SIDE + square_places, tl.sum(of_mixing, axis=0))
+    numbers = tl.arange(0, SIDE)[:, None] * SIDE + tl.arange(0, SIDE)[None, :]
+    tl.store(of_theta + tl.program_id(0).to(tl.int64) * SIDE * SIDE + numbers, tl.sum(of_mixing, axis=0))
     of_queries = (of_queries - row_dot[:, :, None] * attended_keys) * factor
     store_tile(of_q + image * out_image, of_queries, out_places, are_there, rows, out_row, num_tokens)
 
@@ -258,10 +263,9 @@ def keys_kernel(
     ROWS: constexpr, KEYS: constexpr, rounded: constexpr, operand: constexpr,
 ):  # fmt: skip
     """A tile of keys of one image: the gradients of its keys and values."""
-    image = tl.program_id(1).to(tl.int64)
+    image, columns = program_place(num_tokens, KEYS)
     places, are_there = across(in_head, num_heads, head_dim, HEADS, CHANNELS)
     out_places, are_there = across(out_head, num_heads, head_dim, HEADS, CHANNELS)
-    columns = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
     is_inside = (columns < num_tokens)[None, None, :]
     keys = load_tile(k + image * in_image, places, are_there, columns, in_row, num_tokens)
     values = load_tile(centred_v + image * out_image, out_places, are_there, columns, out_row, num_tokens)
