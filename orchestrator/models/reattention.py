@@ -46,12 +46,13 @@ class ReAttention(MapAttention):
             return super().forward(x_BND, context)
         q_BHNK, k_BHNK, v_BHNK = split_heads(self.qkv(x_BND), self.num_heads)
         q_BHNK, k_BHNK = self.q_norm(q_BHNK), self.k_norm(k_BHNK)
-        mixed = _mix_without_maps(q_BHNK, k_BHNK, v_BHNK, self.head_mixing(), self.scale)
+        theta_HH = self.head_mixing()
+        mixed = _mix_without_maps(q_BHNK, k_BHNK, v_BHNK, theta_HH, self.scale)
         if mixed is None:
             kept_BND: Tensor = self.proj_drop(self.proj(merge_heads(self.attend(q_BHNK, k_BHNK, v_BHNK, context))))
             return kept_BND
         mixed_BHNK, square_H = mixed
-        gain_H, constant_H = self._fold(square_H, x_BND, update=not context.is_recompute)
+        gain_H, constant_H = self._fold(square_H, theta_HH, x_BND, update=not context.is_recompute)
         out_BND: Tensor = self.proj_drop(self._project(mixed_BHNK, gain_H, v_BHNK.sum(dim=2), constant_H))
         return out_BND
 
@@ -62,12 +63,12 @@ class ReAttention(MapAttention):
         is_shared = self.var_norm is not None and self.var_norm.is_shared
         return is_simple and not (is_dropped or is_shared)
 
-    def _fold(self, square_H: Tensor, x_BND: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
+    def _fold(self, square_H: Tensor, theta_HH: Tensor, x_BND: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
         """What Theta's bias, the norm and the scale of the map come to: a gain and a constant a head, [H]."""
         num_images, num_tokens, _ = x_BND.shape
         bias_H = self.reatten_matrix.bias
         assert bias_H is not None
-        offset_H = self.head_mixing().sum(dim=1) / num_tokens + bias_H
+        offset_H = torch.add(bias_H, theta_HH.sum(dim=1), alpha=1.0 / num_tokens)
         if self.var_norm is None:
             return torch.full_like(offset_H, self.map_scale), offset_H * self.map_scale
         gain_H, constant_H = self.var_norm.fold(square_H, offset_H, num_images * num_tokens**2, update=update)
@@ -78,11 +79,10 @@ class ReAttention(MapAttention):
 
         Under autocast gains are rounded in their product with the weight alone, and the row is not, until it is added.
         """
-        head_dim = mixed_BHNK.shape[-1]
-        weight_DD = self.proj.weight * gain_H.repeat_interleave(head_dim)
+        weight_DHK = self.proj.weight.unflatten(1, (len(gain_H), -1)) * gain_H[:, None]
         with torch.autocast(mixed_BHNK.device.type, enabled=False):
             constant_BD = F.linear((values_BHK * constant_H[:, None]).flatten(1), self.proj.weight, self.proj.bias)
-        out_BND = F.linear(merge_heads(mixed_BHNK), weight_DD)
+        out_BND = F.linear(merge_heads(mixed_BHNK), weight_DHK.flatten(1))
         return out_BND + constant_BD[:, None].to(out_BND.dtype)
 
     def change_map(self, map_BHNN: Tensor, *, may_move: bool, is_rounded: bool) -> Tensor:
@@ -112,7 +112,7 @@ class ReAttention(MapAttention):
 
     def head_mixing(self) -> Tensor:
         """Theta [to, from], [H,H]."""
-        return self.reatten_matrix.weight[:, :, 0, 0]
+        return self.reatten_matrix.weight.flatten(1)
 
     def parameter_draws(self) -> Mapping[str, Draw]:
         """How parameters start that do not start as their module type does, by name."""
