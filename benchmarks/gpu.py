@@ -37,7 +37,21 @@ def gpu_test_files() -> tuple[str, ...]:
 
 STEPS = (
     Step("tests", ("pytest", "-m", "gpu", "-q", *gpu_test_files()), 300.0),
-    Step("reattention", ("benchmarks", "reattention_gpu"), 400.0),
+    *(
+        Step(
+            f"reattention_{tokens}",
+            (
+                "benchmarks",
+                "reattention_gpu",
+                "--tokens",
+                tokens,
+                "--out",
+                f"{FOLDER.parent}/reattention_gpu_{tokens}.md",
+            ),
+            300.0,
+        )
+        for tokens in ("65", "197")
+    ),
     Step("throughput", ("benchmarks", "throughput_gpu"), 240.0),
     Step("prices", ("benchmarks", "prices"), 240.0),
     Step("stacking", ("benchmarks", "stacking"), 400.0),

@@ -100,6 +100,12 @@ def measure(case: Case, depth: int, num_steps: int, num_rounds: int, device: str
     return found
 
 
+def cases_of(tokens: Sequence[int] | None, *, small: bool) -> list[Case]:
+    """The shapes of so many tokens, or all."""
+    cases = SMALL if small else CASES
+    return [case for case in cases if tokens is None or num_tokens(case.trial("self", 1).model) in tokens]
+
+
 def forms_on(device: str) -> tuple[str, ...]:
     return FORMS if device == "cuda" else ("self", "with maps")
 
@@ -177,12 +183,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=10, help="of a stretch (default 10)")
     parser.add_argument("--rounds", type=int, default=7, help="stretches (default 7)")
     parser.add_argument("--depth", type=int, default=12, help="blocks of the model (default 12)")
+    parser.add_argument("--tokens", type=int, nargs="+", help="of the shapes to measure (default: all)")
     add_device_options(parser, RESULTS, "with maps, without compiling and graphs")
     options = parser.parse_args(list(arguments))
     if lacks_device(options.device):
         return NO_GPU
     found = {}
-    for case in SMALL if options.small else CASES:
+    for case in cases_of(options.tokens, small=options.small):
         found[case] = measure(case, options.depth, options.steps, options.rounds, options.device)
         print(case.name, file=sys.stderr)
     show_result(f"{make_table(found)}\n{describe(arguments, options)}", str(__doc__), options)

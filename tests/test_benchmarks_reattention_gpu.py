@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.reattention_gpu import CASES, SMALL, Found, forms_on, main, make_table, measure, taken_as, ways_on
+from benchmarks.reattention_gpu import (
+    CASES,
+    SMALL,
+    Found,
+    cases_of,
+    forms_on,
+    main,
+    make_table,
+    measure,
+    taken_as,
+    ways_on,
+)
 from benchmarks.training_steps import NO_GPU
 from orchestrator.cost import num_tokens
 from orchestrator.models import reattention
@@ -16,6 +27,12 @@ from orchestrator.models import reattention
 def test_its_shapes_have_the_tokens_they_are_measured_for() -> None:
     found = [(num_tokens(case.trial("self", 12).model), case.batch_size) for case in CASES]
     assert found == [(65, 256), (197, 128)]
+
+
+def test_shapes_are_chosen_by_their_tokens() -> None:
+    assert cases_of(None, small=False) == list(CASES)
+    assert cases_of([197], small=False) == [CASES[1]]
+    assert cases_of([65], small=True) == []
 
 
 def test_the_table_has_a_row_a_way_and_form() -> None:
