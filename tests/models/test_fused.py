@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import Attention
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.models import fused, reattention
 from orchestrator.models.context import ForwardContext
@@ -183,6 +185,51 @@ def _in_float(mixer: Callable[..., tuple[Tensor, Tensor]], words: tuple[Any, ...
     with torch.autocast("cpu", enabled=False):
         out, square = mixer(q.float(), k.float(), v.float(), theta, scale)
     return out.to(v.dtype), square
+
+
+class _NoOperation(torch.autograd.Function):
+    """In the place of the kernels: counts as nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(q, k, v, theta)
+        return torch.empty_like(v.transpose(1, 2)).transpose(1, 2), theta.new_empty(len(theta))
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors)
+
+
+class _Launches(TorchDispatchMode):
+    """Counts what would be launched on a GPU: all but views and memory."""
+
+    VIEWS = ("view", "transpose", "permute", "t", "expand", "slice", "select", "unbind", "unsqueeze", "detach", "alias")
+    MEMORY = ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "as_strided", "split", "squeeze")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func.overloadpacket.__name__ not in self.VIEWS + self.MEMORY
+        return func(*args, **(kwargs or {}))
+
+
+def test_few_operations_stand_around_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention, x = attention_and_tokens()
+    monkeypatch.setattr(reattention, "can_fuse", lambda *_: True)
+    monkeypatch.setattr(reattention, "mix_fused", lambda *words: _NoOperation.apply(*words[:4]))
+    numbers = []
+    for self_or_re in (Attention(48, num_heads=3, qkv_bias=True), attention):
+        tokens = x if self_or_re is attention else x.as_subclass(Tensor)
+        with _Launches() as forward, torch.autocast("cpu", dtype=torch.bfloat16):
+            out = self_or_re(tokens).as_subclass(Tensor)
+        with _Launches() as backward:
+            out.backward(torch.ones_like(out))
+        numbers.append((forward.number, backward.number))
+    (self_forward, self_backward), (re_forward, re_backward) = numbers
+    assert re_forward - self_forward <= 17
+    assert re_backward - self_backward <= 19
 
 
 WITHOUT_TRITON = """
