@@ -107,10 +107,10 @@ class Recorder:
     def __init__(self, kernel: Any, found: list[Cost]) -> None:
         self.kernel, self.found = kernel, found
 
-    def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
+    def __getitem__(self, grid: tuple[int]) -> Callable[..., None]:
         return lambda *words, **options: self.found.append(self._cost(grid, words, options))
 
-    def _cost(self, grid: tuple[int, int], words: tuple[Any, ...], options: dict[str, Any]) -> Cost:
+    def _cost(self, grid: tuple[int], words: tuple[Any, ...], options: dict[str, Any]) -> Cost:
         name, compiled = self.kernel.__name__, self.kernel.warmup(*words, grid=grid, **options)
         own, step = ("KEYS", "ROWS") if name == "keys_kernel" else ("ROWS", "KEYS")
         num_steps = -(-options["num_tokens"] // options[step])

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from benchmarks.training_steps import kept_mib
 from orchestrator import provenance
 from orchestrator.catalog import MAP_FREE_FROM
 from orchestrator.configs import DataConfig, ModelConfig, TrainConfig
@@ -83,18 +84,8 @@ class Step:
 
     def kept_mib(self) -> float:
         """What autograd keeps for the backward pass, parameters not counted."""
-        own = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters()}
-        kept: dict[int, tuple[int, torch.Tensor]] = {}
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = (storage.nbytes(), tensor)
-            return tensor
-
-        with map_free_from(self.map_free_from), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.model(self.images).sum()
-        return sum(size for size, _ in kept.values()) / 2**20
+        with map_free_from(self.map_free_from):
+            return kept_mib(self.model, self.images)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.throughput_gpu import NUM_FIRST_STEPS, WAYS, Case, Training, check_captured
-from benchmarks.training_steps import NO_GPU, add_device_options, lacks_device, show_result, signature
+from benchmarks.training_steps import NO_GPU, add_device_options, kept_mib, lacks_device, show_result, signature
 from orchestrator.cost import num_tokens
 from orchestrator.errors import TrainingError
 from orchestrator.models import build_model, fused, reattention
@@ -86,7 +86,7 @@ def measure(case: Case, depth: int, num_steps: int, num_rounds: int, device: str
     """Every way and form there is on the device; a way of which a step could not be taken is told and left out."""
     found = {}
     errors = {form: error_of(case, form, device) for form in forms_on(device)}  # first: the kernels check themselves
-    kept = {form: kept_mib(case, form, depth, device) for form in forms_on(device)}
+    kept = {form: kept_by(case, form, depth, device) for form in forms_on(device)}
     for way in ways_on(device):
         try:
             rounds = measure_way(case, way, depth, num_steps, num_rounds, device)
@@ -114,26 +114,12 @@ def ways_on(device: str) -> tuple[str, ...]:
     return ("plain", "compiled", "compiled, a graph") if device == "cuda" else ("plain",)
 
 
-def kept_mib(case: Case, form: str, depth: int, device: str) -> float:
-    """What autograd keeps a layer of a plain forward pass, parameters not counted."""
+def kept_by(case: Case, form: str, depth: int, device: str) -> float:
+    """What autograd keeps a layer of a plain forward pass, parameters not counted, MiB."""
     model = build_model(case.trial(attention_of(form), depth)).train().to(device)
     images = torch.randn(case.batch_size, 3, case.img_size, case.img_size, device=device)
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, tuple[int, torch.Tensor]] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
-        return tensor
-
-    with (
-        taken_as(form),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        torch.autocast(device, dtype=torch.bfloat16),
-    ):
-        model(images)
-    return sum(size for size, _ in kept.values()) / 2**20 / depth
+    with taken_as(form), torch.autocast(device, dtype=torch.bfloat16):
+        return kept_mib(model, images) / depth
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from orchestrator import provenance
 from orchestrator.configs import DataConfig
@@ -51,6 +52,22 @@ def small_images(side: int) -> Iterator[DataConfig]:
                     pixels = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
                     Image.fromarray(pixels).save(place / f"{row}.png")
         yield DataConfig(name="image_folder", id="noise", root=folder, num_classes=10, in_chans=3, val_fraction=0.0)
+
+
+def kept_mib(model: nn.Module, images: Tensor) -> float:
+    """What autograd keeps of a forward pass for the backward pass, parameters not counted."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, tuple[int, Tensor]] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(images)
+    return sum(size for size, _ in kept.values()) / 2**20
 
 
 def add_device_options(parser: argparse.ArgumentParser, result: Path, on_cpu: str | None = None) -> None:

@@ -139,8 +139,8 @@ def mix_fused(q_BHNK: Tensor, k_BHNK: Tensor, v_BHNK: Tensor, theta_HH: Tensor, 
     """What `mix_values` returns: [B,H,N,K] in the type of v and [H] in float32, by the kernels; see `why_not_fused`.
 
     With bfloat16 inputs logits, softmax and sums are float32; the centred map, whose ripple on 1/N is then most of what
-    there is, and Theta are rounded. Equal inputs give equal bits. Queries and keys are rounded to the type of v, which
-    has fewer bits than they where they come out of a norm under autocast.
+    there is, and Theta are rounded. Equal inputs of equal strides give equal bits. Queries and keys are rounded to the
+    type of v, which has fewer bits than they where they come out of a norm under autocast.
     """
     inputs = _laid_alike(q_BHNK.to(v_BHNK.dtype), k_BHNK.to(v_BHNK.dtype), v_BHNK)
     mixed_BHNK, square_H, _ = _MixFused.apply(*inputs, theta_HH, scale)

@@ -68,7 +68,7 @@ class ReAttention(MapAttention):
         num_images, num_tokens, _ = x_BND.shape
         bias_H = self.reatten_matrix.bias
         assert bias_H is not None
-        if self.training and self.var_norm is not None:
+        if self.var_norm is not None and self.var_norm.training:
             theta_HH = theta_HH.detach()  # the norm takes the offset away
         offset_H = torch.add(bias_H, theta_HH.sum(dim=1), alpha=1.0 / num_tokens)
         if self.var_norm is None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from orchestrator.models import reattention
 from tests.models.attention_references import (
     DIM,
     HEADS,
@@ -130,3 +131,14 @@ def test_reattention_in_training_is_blind_to_what_all_values_share_when_beta_is_
     before = attention(tokens())
     attention.qkv.bias.data[2 * DIM :] += 3.0
     assert_near(attention(tokens()), before)
+
+
+def test_a_norm_that_rests_while_the_others_train_leaves_theta_its_gradient(monkeypatch):
+    gradients = []
+    for map_free_from in (0, 10**9):
+        attention = make_attention("reattention").train()
+        attention.var_norm.eval()
+        monkeypatch.setattr(reattention, "MAP_FREE_FROM", map_free_from)
+        attention(tokens()).square().sum().backward()
+        gradients.append(attention.reatten_matrix.weight.grad)
+    assert_near(*gradients)
